@@ -1,0 +1,130 @@
+"""Runs a call of the user's program inside a scope of ours, sync or async, and changes nothing.
+
+A scope is told when the call begins, and whether it returned or raised. Whatever the scope does is
+guarded; the call itself is not: its result and its exception, of whatever kind, go on as they are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry import context as context_api
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextvars import Token
+    from types import CodeType, TracebackType
+
+    from opentelemetry.context import Context
+
+
+class Scope:
+    """What surrounds one call. The methods of subclasses are guarded and never raise."""
+
+    __slots__ = ("again", "context", "recorded", "target")
+
+    def __init__(self) -> None:
+        self.context: Context | None = None
+        """What is current during the call, where it differs from what is current around it."""
+        self.recorded = False
+        """Has the exception that left this scope been recorded, on a span in it or below it?"""
+
+        self.target: Callable[..., Any] | None = None
+        """What is called in place of the wrapped function, where that sees more."""
+        self.again = False
+        """Is the hook to be asked once more inside this scope?"""
+
+    def enter(self) -> None:
+        """The call begins. May set `context`."""
+
+    def leave(self) -> None:
+        """The call is over, and its context is still current."""
+
+    def returned(self, result: object) -> None:
+        """The call has returned."""
+
+    def raised(self, exc: BaseException) -> None:
+        """The call has raised."""
+
+
+def call(
+    scope: Scope, wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Calls a function inside a scope."""
+    scope.enter()
+    token = attach(scope.context)
+    try:
+        result = (scope.target or wrapped)(*args, **kwargs)
+    except BaseException as exc:
+        scope.leave()
+        detach(token)
+        scope.raised(exc)
+        raise
+    scope.leave()
+    detach(token)
+    scope.returned(result)
+    return result
+
+
+async def call_async(
+    scope: Scope,
+    wrapped: Callable[..., Awaitable[Any]],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Awaits what a function returns inside a scope, which begins when it is first awaited."""
+    scope.enter()
+    token = attach(scope.context)
+    try:
+        result = await (scope.target or wrapped)(*args, **kwargs)
+    except GeneratorExit as exc:
+        # Closed rather than finished, perhaps by the garbage collector in another context.
+        if context_api.get_current() is scope.context:
+            scope.leave()
+            detach(token)
+        scope.raised(exc)
+        raise
+    except BaseException as exc:
+        scope.leave()
+        detach(token)
+        scope.raised(exc)
+        raise
+    scope.leave()
+    detach(token)
+    scope.returned(result)
+    return result
+
+
+def attach(context: Context | None) -> Token[Context] | None:
+    """Makes a context current, if there is one."""
+    return None if context is None else context_api.attach(context)
+
+
+def detach(token: Token[Context] | None) -> None:
+    """Undoes `attach`."""
+    if token is not None:
+        context_api.detach(token)
+
+
+_CALLS: Final[tuple[CodeType, ...]] = (call.__code__, call_async.__code__)
+
+
+def is_recorded(exc: BaseException) -> bool:
+    """Has the exception left a scope that recorded it?
+
+    Its own traceback tells: it names each frame of `call` that the exception went through. So
+    nothing has to be kept, not even for exceptions that cross tasks or are raised again later.
+    """
+    tb: TracebackType | None = exc.__traceback__
+    while tb is not None:
+        if tb.tb_frame.f_code in _CALLS:
+            scope = tb.tb_frame.f_locals.get("scope")
+            if isinstance(scope, Scope) and scope.recorded:
+                return True
+        tb = tb.tb_next
+    return False
+
+
+def is_cancellation(exc: BaseException) -> bool:
+    """Is it one of those that end a program or task, and are no error?"""
+    return not isinstance(exc, Exception)

@@ -1,0 +1,191 @@
+"""What is the same for every run of a class: its name, its place in the code, how it is traced."""
+
+from __future__ import annotations
+
+import linecache
+import re
+import types
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.instrumentation.pocketflow.capture import reading
+from opentelemetry.instrumentation.pocketflow.record import Location
+
+if TYPE_CHECKING:
+    from opentelemetry.instrumentation.pocketflow.config import Config, Content
+
+_HOOKED_RUNS: Final = ("_run", "_run_async")
+_FALLBACKS: Final = ("exec_fallback", "exec_fallback_async")
+
+
+@dataclass(frozen=True)
+class Framework:
+    """One module of PocketFlow: the installed one, or a file that was copied into a program."""
+
+    name: str
+    classes: frozenset[type]
+    """Its node and flow classes."""
+    base_node: type
+    flow: type
+    batch_flow: type | None
+
+    @classmethod
+    def of_module(cls, module: types.ModuleType) -> Framework | None:
+        """Recognises the framework by what it defines; None where the module is something else."""
+        namespace = vars(module)
+        base, flow = namespace.get("BaseNode"), namespace.get("Flow")
+        if not isinstance(base, type) or not isinstance(flow, type):
+            return None
+        classes = frozenset(
+            value
+            for value in namespace.values()
+            if type(value) is type and reading.is_subclass(value, base)
+        )
+        batch_flow = namespace.get("BatchFlow")
+        return cls(
+            module.__name__,
+            classes,
+            base,
+            flow,
+            batch_flow if isinstance(batch_flow, type) else None,
+        )
+
+    def is_node(self, value: object) -> bool:
+        """Is this an instance of a node or flow class?"""
+        return reading.is_subclass(type(value), self.base_node)
+
+
+@dataclass(frozen=True)
+class ClassFacts:
+    """Everything about a class that its runs need."""
+
+    name: str
+    base: str
+    """The nearest class of the framework."""
+    location: Location
+    content: Content
+    skipped: bool
+    only_on_error: bool
+    is_flow: bool
+    is_batch_flow: bool
+    is_plain: bool
+    """Is it a class of the framework itself, such as `Flow`?"""
+    own_run: bool
+    """Does a user's `_run` or `_run_async` take the framework's place?"""
+    own_exec: bool
+    """Does a user's `_exec` take the framework's place?"""
+    own_fallback: bool
+    """Does a user's class define what answers after the last attempt?"""
+
+
+def facts_for(framework: Framework, config: Config) -> reading.PerClass[ClassFacts]:
+    """A cache of the facts of each class that runs."""
+    return reading.PerClass(lambda cls: _read(cls, framework, config))
+
+
+def _read(cls: type, framework: Framework, config: Config) -> ClassFacts:
+    name = reading.class_name(cls)
+    level = config.level_of(name)
+    namespaces = reading.namespaces(cls)
+    base = next((c for c, _ in namespaces if c in framework.classes), framework.base_node)
+
+    def own(*names: str) -> bool:
+        return any(_is_own(namespaces, framework, name) for name in names)
+
+    content = config.content
+    if level == "timing":
+        content = "off"
+    elif level == "keys" and content == "values":
+        content = "keys"
+    elif level == "full":
+        content = "values"
+    batch = framework.batch_flow
+    return ClassFacts(
+        name=name,
+        base=reading.class_name(base),
+        location=locate(cls),
+        content=content,
+        skipped=level == "skip",
+        only_on_error=level == "on_error",
+        is_flow=reading.is_subclass(cls, framework.flow),
+        is_batch_flow=batch is not None and reading.is_subclass(cls, batch),
+        is_plain=cls in framework.classes,
+        own_run=own(*_HOOKED_RUNS),
+        own_exec=own("_exec"),
+        own_fallback=own(*_FALLBACKS),
+    )
+
+
+def _is_own(namespaces: list[tuple[type, dict[str, Any]]], framework: Framework, name: str) -> bool:
+    """Does a class of the user come first in defining a method?"""
+    owner = next((cls for cls, namespace in namespaces if name in namespace), None)
+    return owner is not None and owner not in framework.classes
+
+
+def locate(cls: type) -> Location:
+    """Where a class is defined; file and line are None where that can't be told."""
+    functions = list(_functions(dict(reading.namespaces(cls)[0][1])))
+    if not functions:
+        return Location(reading.qualified_name(cls), None, None)
+    first = min(functions, key=lambda code: code.co_firstlineno)
+    line = _line_of_class(first.co_filename, reading.class_name(cls), first.co_firstlineno)
+    return Location(reading.qualified_name(cls), first.co_filename, line)
+
+
+def _functions(namespace: dict[str, Any]) -> list[types.CodeType]:
+    return [value.__code__ for value in namespace.values() if type(value) is types.FunctionType]
+
+
+def _line_of_class(file: str, name: str, first_line: int) -> int:
+    """The `class` statement above the first method; that method's line where it is not found."""
+    statement = re.compile(rf"\s*class\s+{re.escape(name)}\b")
+    lines = linecache.getlines(file)
+    for line in range(min(first_line, len(lines)), 0, -1):
+        if statement.match(lines[line - 1]):
+            return line
+    return first_line
+
+
+def successors_of(node: object) -> dict[str, Any] | None:
+    """A node's own successors, by action. A copy of the node shares the very same dict."""
+    own = reading.instance_dict(node)
+    successors = own.get("successors") if own is not None else None
+    return successors if type(successors) is dict else None
+
+
+def params_of(node: object) -> dict[str, Any] | None:
+    """A node's params, where it has any."""
+    own = reading.instance_dict(node)
+    params = own.get("params") if own is not None else None
+    return params if type(params) is dict else None
+
+
+def max_retries_of(node: object) -> int | None:
+    """A node's `max_retries`; None where it is not a plain number of the node itself."""
+    own = reading.instance_dict(node)
+    allowed = own.get("max_retries") if own is not None else None
+    return allowed if type(allowed) is int else None
+
+
+def start_of(flow: object, framework: Framework) -> object | None:
+    """A flow's start node. PocketFlow 0.0.1 calls it `start`."""
+    own = reading.instance_dict(flow) or {}
+    for name in ("start_node", "start"):
+        node = own.get(name)
+        if node is not None and framework.is_node(node):
+            return node
+    return None
+
+
+def flow_name(flow: object, facts: ClassFacts, framework: Framework, config: Config) -> str:
+    """The class of a flow; of a plain `Flow`, the user's name for it or that of its start node."""
+    if not facts.is_plain:
+        return facts.name
+    start = start_of(flow, framework)
+    if start is None:
+        return "EmptyFlow"
+    name = reading.class_name(type(start))
+    if type(start) in framework.classes and reading.is_subclass(type(start), framework.flow):
+        inner = start_of(start, framework)
+        name = reading.class_name(type(inner)) if inner is not None else name
+    return config.flow_names.get(name, f"{name}Flow")

@@ -1,0 +1,298 @@
+"""The calls of `_exec`: the border between the phases of a node, the items of a batch, attempts."""
+
+from __future__ import annotations
+
+from time import time_ns
+from typing import TYPE_CHECKING, Any, cast
+
+from opentelemetry.trace import Span, set_span_in_context
+
+from opentelemetry import context as context_api
+from opentelemetry.instrumentation.pocketflow import semconv
+from opentelemetry.instrumentation.pocketflow.capture import calls, classes
+from opentelemetry.instrumentation.pocketflow.capture.attempts import (
+    FALLBACK,
+    AttemptListener,
+    Observer,
+)
+from opentelemetry.instrumentation.pocketflow.capture.calls import Scope
+from opentelemetry.instrumentation.pocketflow.capture.failures import type_name
+from opentelemetry.instrumentation.pocketflow.capture.reading import instance_dict
+from opentelemetry.instrumentation.pocketflow.capture.runs import BatchState, NodeRun
+from opentelemetry.instrumentation.pocketflow.emit import spans
+from opentelemetry.instrumentation.pocketflow.guard import guarded
+from opentelemetry.instrumentation.pocketflow.record import (
+    Attempt,
+    Attempts,
+    Content,
+    Item,
+)
+
+if TYPE_CHECKING:
+    from contextvars import Token
+
+    from opentelemetry.context import Context
+
+
+class TracedAttempts(AttemptListener):
+    """Attempts with spans of their own, or with an event on the span around them.
+
+    Args:
+        run: the run of the node.
+        span: that of the node or item; None where the item has none.
+    """
+
+    def __init__(self, run: NodeRun, span: Span | None) -> None:
+        super().__init__()
+        self._run = run
+        self._around = span
+        self._has_spans = span is not None and run.allowed != 1
+        self._span: Span | None = None
+        self._token: Token[Context] | None = None
+        self._wait: float | None = None
+        self._error_type: str | None = None
+        self._cancelled = False
+        self._ended_at: int | None = None
+        self._recorded: BaseException | None = None
+
+    def on_begin(self) -> None:
+        """An attempt begins; what it calls belongs to its span."""
+        self._wait, self._error_type, self._cancelled, self._ended_at = None, None, False, None
+        if not self._has_spans:
+            return
+        session, around = self._run.session, context_api.get_current()
+        attributes = session.start_attributes(semconv.KIND_ATTEMPT)
+        attributes[semconv.ATTEMPT_NUMBER] = self.made
+        name = f"{self._run.facts.name} attempt"
+        self._span = session.tracer.start_span(name, around, attributes=attributes)
+        self._token = calls.attach(set_span_in_context(self._span, around))
+
+    def on_failure(self, exc: BaseException) -> None:
+        """The attempt has failed; its wait is not part of it."""
+        self._ended_at = time_ns()
+        self._detach()
+        if calls.is_cancellation(exc):
+            self._cancelled = True
+            return
+        self._error_type = type_name(exc)
+        span = self._span or self._around
+        if span is not None:
+            self._run.record_exception(span, exc)
+            self._recorded = exc
+
+    def on_wait(self, seconds: object) -> None:
+        """What the node says about the wait."""
+        if type(seconds) in {int, float}:
+            self._wait = float(cast("float", seconds)) or None
+
+    def on_end(self) -> None:
+        """The attempt is over."""
+        self._detach()
+        span, self._span = self._span, None
+        if span is not None:
+            spans.finish_attempt(span, Attempt(self._wait, self._cancelled, self._error_type))
+            span.end(self._ended_at)
+
+    def has_recorded(self, exc: BaseException) -> bool:
+        """Is it the exception of an attempt that has failed? Lets go of it."""
+        recorded, self._recorded = self._recorded, None
+        return recorded is exc
+
+    def record(self, *, answered: bool) -> Attempts:
+        """What there is to tell, and whether the call has answered."""
+        fallback = self.fallback and answered
+        waited = self.waited_ns / 1e9
+        return Attempts(self.made, self._run.allowed, fallback, waited)
+
+    def _detach(self) -> None:
+        token, self._token = self._token, None
+        calls.detach(token)
+
+
+class ExecScope(Scope):
+    """A node's `_exec`: `prep` is over when it begins, and `post` begins when it ends.
+
+    Args:
+        run: the run of the node.
+        node: the node that runs.
+        value: what `prep` returned.
+        observable: the framework's `_exec`, where its attempts can be observed.
+        is_batch: does it call an `_exec` for each item?
+    """
+
+    __slots__ = ("_attempts", "_is_batch", "_node", "_observable", "_phase", "_run", "_value")
+
+    def __init__(
+        self, run: NodeRun, node: object, value: object, observable: Any, *, is_batch: bool
+    ) -> None:
+        super().__init__()
+        self._run = run
+        self._node = node
+        self._value = value
+        self._observable = observable
+        self._is_batch = is_batch
+        self._attempts: TracedAttempts | None = None
+        self._phase: Span | None = None
+
+    @guarded(None)
+    def enter(self) -> None:
+        """`prep` is over."""
+        run = self._run
+        run.exec_begins()
+        run.set_input(self._value)
+        if self._is_batch:
+            run.expect_items(self._value)
+        elif self._observable is not None:
+            run.allowed = classes.max_retries_of(self._node)
+            if may_retry(run, self._node):
+                self._attempts = TracedAttempts(run, run.span)
+                self.target = bind(self._observable, self._node, self._attempts)
+        self._value = self._node = None
+        if run.session.config.phase_spans:
+            self._phase = run.phase_span("exec")
+            self.context = set_span_in_context(self._phase, context_api.get_current())
+
+    @guarded(None)
+    def returned(self, result: object) -> None:
+        """`exec` has answered."""
+        self._end(None)
+        self._run.set_output(result)
+
+    @guarded(None)
+    def raised(self, exc: BaseException) -> None:
+        """`exec` has failed."""
+        self._end(exc)
+        self.recorded = self._attempts is not None and self._attempts.has_recorded(exc)
+
+    def _end(self, exc: BaseException | None) -> None:
+        attempts, run = self._attempts, self._run
+        if attempts is not None:
+            attempts.finish(exc)
+            run.add_attempts(attempts.record(answered=exc is None))
+        elif self._observable is not None and not self._is_batch:
+            run.add_attempts(Attempts(1, run.allowed))
+        if self._phase is not None:
+            self._phase.end()
+        run.exec_ends()
+
+
+class ItemScope(Scope):
+    """One item of a node's batch.
+
+    Args:
+        run: the run of the node.
+        batch: its counts.
+        node: the node that runs.
+        value: the item.
+        observable: the framework's `_exec`, where its attempts can be observed.
+    """
+
+    __slots__ = (
+        "_attempts",
+        "_batch",
+        "_index",
+        "_input",
+        "_node",
+        "_observable",
+        "_run",
+        "_span",
+        "_started_at",
+        "_value",
+    )
+
+    def __init__(
+        self, run: NodeRun, batch: BatchState, node: object, value: object, observable: Any
+    ) -> None:
+        super().__init__()
+        self._run = run
+        self._batch = batch
+        self._node = node
+        self._value = value
+        self._observable = observable
+        self._index = batch.next_index()
+        self._attempts: TracedAttempts | None = None
+        self._span: Span | None = None
+        self._input: str | None = None
+        self._started_at = 0
+
+    @guarded(None)
+    def enter(self) -> None:
+        """The item begins."""
+        run, around = self._run, context_api.get_current()
+        self._started_at = time_ns()
+        self._input = run.show(self._value, run.shares.input)
+        if self._index < run.session.config.max_batch_items:
+            self._span = self._start_span(around, None)
+            self.context = set_span_in_context(self._span, around)
+        run.allowed = classes.max_retries_of(self._node)
+        if self._observable is not None and may_retry(run, self._node):
+            self._attempts = TracedAttempts(run, self._span)
+            self.target = bind(self._observable, self._node, self._attempts)
+        self._value = self._node = None
+
+    @guarded(None)
+    def returned(self, result: object) -> None:
+        """The item is done."""
+        attempts = self._end_attempts(None)
+        output = self._run.show(result, self._run.shares.output) if self._span else None
+        self._finish(Item(attempts, self._content(output)))
+
+    @guarded(None)
+    def raised(self, exc: BaseException) -> None:
+        """The item has failed."""
+        attempts = self._end_attempts(exc)
+        self.recorded = self._attempts is not None and self._attempts.has_recorded(exc)
+        if calls.is_cancellation(exc):
+            self._finish(Item(attempts, self._content(None), cancelled=True))
+            return
+        self._batch.failed += 1
+        if self._span is None:  # beyond the cap, but a failure is always shown
+            self._span = self._start_span(context_api.get_current(), self._started_at)
+        if not self.recorded and not calls.is_recorded(exc):
+            self._run.record_exception(self._span, exc)
+        self.recorded = True
+        item = Item(attempts, self._content(None), error_type=type_name(exc))
+        self._finish(item)
+
+    def _start_span(self, around: Context, start_time: int | None) -> Span:
+        session = self._run.session
+        self._batch.traced += 1
+        attributes = session.item_attributes(self._index, self._run.batch_size)
+        name = f"{self._run.facts.name} item"
+        return session.tracer.start_span(name, around, attributes=attributes, start_time=start_time)
+
+    def _end_attempts(self, exc: BaseException | None) -> Attempts | None:
+        run = self._run
+        if self._attempts is not None:
+            self._attempts.finish(exc)
+            attempts = self._attempts.record(answered=exc is None)
+        elif self._observable is not None:
+            attempts = Attempts(1, run.allowed)
+        else:
+            return None
+        self._batch.retried += attempts.made > 1
+        self._batch.fallbacks += attempts.fallback
+        run.add_attempts(attempts)
+        return attempts
+
+    def _content(self, output: str | None) -> Content:
+        return Content(self._input, output)
+
+    def _finish(self, item: Item) -> None:
+        span, self._input = self._span, None
+        if span is not None:
+            spans.finish_item(span, item)
+            span.end()
+
+
+def may_retry(run: NodeRun, node: object) -> bool:
+    """Can there be more to tell of the attempts than that there was one?"""
+    if run.allowed != 1 or run.facts.own_fallback:
+        return True
+    own = instance_dict(node) or {}
+    return not FALLBACK.isdisjoint(own)
+
+
+def bind(function: Any, node: object, attempts: AttemptListener) -> Any:
+    """The framework's `_exec` as a method of the node's observer."""
+    return function.__get__(Observer(node, attempts), type(node))

@@ -1,0 +1,95 @@
+"""Exceptions of the user's program, as bounded and redacted text."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import wrapt
+
+from opentelemetry.instrumentation.pocketflow import guard
+from opentelemetry.instrumentation.pocketflow.capture import preview, reading
+from opentelemetry.instrumentation.pocketflow.record import Failure
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
+
+_OWN_FILES: Final = (str(Path(__file__).parents[1]), str(Path(wrapt.__file__).parent))
+_MAX_FRAMES: Final = 40
+_MAX_CAUSES: Final = 4
+_LOOK_AHEAD: Final = 4
+
+
+def describe(
+    exc: BaseException, redactor: Redactor, message_bytes: int, stack_bytes: int, *, values: bool
+) -> Failure:
+    """What an exception event says.
+
+    Args:
+        exc: the exception.
+        redactor: what must not be shown.
+        message_bytes: bytes for the message.
+        stack_bytes: bytes for the traceback.
+        values: may values of the program be shown? Without them there is no message, and the
+            traceback has only files, lines and function names.
+    """
+    message = _message(exc, redactor, message_bytes) if values else None
+    stack = "".join(_stack(exc, redactor, message_bytes, values=values))
+    return Failure(type_name(exc), message, preview.cut_middle(stack, stack_bytes))
+
+
+def type_name(exc: BaseException) -> str:
+    """The qualified name of an exception's class."""
+    return preview.cut_text(reading.qualified_name(type(exc)), 200)
+
+
+def _message(exc: BaseException, redactor: Redactor, limit: int) -> str:
+    text = guard.of_user(str, exc, "<no message: str() of the exception failed>")
+    if type(text) is not str:
+        text = str.__str__(text)
+    return preview.cut_middle(redactor.text(text[: limit * _LOOK_AHEAD]), limit)
+
+
+def _stack(
+    exc: BaseException, redactor: Redactor, message_bytes: int, *, values: bool
+) -> list[str]:
+    """The traceback as Python prints it, without our frames: causes first."""
+    parts: list[str] = []
+    seen: set[int] = set()
+    current: BaseException | None = exc
+    while current is not None and id(current) not in seen and len(seen) < _MAX_CAUSES:
+        seen.add(id(current))
+        end = f": {_message(current, redactor, message_bytes)}" if values else ""
+        frames = _frames(current.__traceback__, values=values)
+        text = f"Traceback (most recent call last):\n{frames}{type_name(current)}{end}\n"
+        parts.insert(0, redactor.text(text))
+        current, link = _cause(current)
+        if current is not None and len(seen) < _MAX_CAUSES:
+            parts.insert(0, link)
+    return parts
+
+
+def _cause(exc: BaseException) -> tuple[BaseException | None, str]:
+    if exc.__cause__ is not None:
+        return exc.__cause__, "\nThe above exception was the direct cause of the following:\n\n"
+    if exc.__suppress_context__:
+        return None, ""
+    return exc.__context__, "\nDuring handling of the above exception, another one occurred:\n\n"
+
+
+def _frames(tb: TracebackType | None, *, values: bool) -> str:
+    summary = traceback.StackSummary.extract(
+        (
+            (frame, line)
+            for frame, line in traceback.walk_tb(tb)
+            if not frame.f_code.co_filename.startswith(_OWN_FILES)
+        ),
+        limit=-_MAX_FRAMES,
+        lookup_lines=values,
+    )
+    if values:
+        return "".join(summary.format())
+    return "".join(f'  File "{f.filename}", line {f.lineno}, in {f.name}\n' for f in summary)

@@ -1,0 +1,487 @@
+"""One run of a node or flow: its span from beginning to end."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns, time_ns
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from opentelemetry.trace import Span, set_span_in_context
+
+from opentelemetry import context as context_api
+from opentelemetry.instrumentation.pocketflow import semconv
+from opentelemetry.instrumentation.pocketflow.capture import classes, journal, reading
+from opentelemetry.instrumentation.pocketflow.capture.calls import is_cancellation, is_recorded
+from opentelemetry.instrumentation.pocketflow.capture.failures import type_name
+from opentelemetry.instrumentation.pocketflow.capture.frames import Frame
+from opentelemetry.instrumentation.pocketflow.capture.graph import Graph, describe
+from opentelemetry.instrumentation.pocketflow.capture.preview import (
+    cut_text,
+    dumps,
+    preview,
+    shape,
+)
+from opentelemetry.instrumentation.pocketflow.capture.reading import size_of
+from opentelemetry.instrumentation.pocketflow.capture.watch import StoreWatch, can_watch, fit
+from opentelemetry.instrumentation.pocketflow.emit import spans
+from opentelemetry.instrumentation.pocketflow.guard import guarded
+from opentelemetry.instrumentation.pocketflow.record import (
+    Attempts,
+    Batch,
+    Content,
+    Phases,
+    Route,
+    Run,
+    Step,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry.instrumentation.pocketflow.capture.session import Session
+
+_DEFAULT_ACTION: Final = "default"
+_MAX_ACTION_CHARS: Final = 120
+_NANOS: Final = 1e9  # in a second
+
+
+class BatchState:
+    """Counts the items of the batch that a run works on."""
+
+    __slots__ = ("failed", "fallbacks", "of_nodes", "retried", "started", "traced")
+
+    def __init__(self, *, of_nodes: bool) -> None:
+        self.of_nodes = of_nodes
+        self.started = 0
+        self.failed = 0
+        self.retried = 0
+        self.fallbacks = 0
+        self.traced = 0
+
+    def next_index(self) -> int:
+        """The position of the item that starts now."""
+        self.started += 1
+        return self.started - 1
+
+    def record(self, size: int | None) -> Batch:
+        """The counts; the size is that of the input where it is known."""
+        return Batch(
+            size=self.started if size is None else size,
+            failed=self.failed,
+            traced=self.traced,
+            retried=self.retried if self.of_nodes else None,
+            fallbacks=self.fallbacks if self.of_nodes else None,
+        )
+
+
+class NodeRun(Frame):
+    """One run of a node; see `FlowRun` for flows.
+
+    Args:
+        session: what all runs share.
+        node: the node, or the original of the copy that will run.
+        store: the shared store.
+        parent: the frame around it.
+        claimable: was it opened before the framework's own `_run` is called, which a user's
+            `_run` may or may not call?
+        params: what it will run with, where the node does not hold them yet.
+    """
+
+    __slots__ = (
+        "_attempts",
+        "_end_ns",
+        "_error_type",
+        "_exec_began",
+        "_exec_ended",
+        "_finished",
+        "_given_params",
+        "_input",
+        "_iteration",
+        "_key",
+        "_node_id",
+        "_output",
+        "_params",
+        "_phases",
+        "_result",
+        "_show",
+        "_started",
+        "_started_ns",
+        "_store",
+        "allowed",
+        "batch",
+        "batch_size",
+        "claimable",
+        "facts",
+        "node",
+        "shares",
+    )
+
+    def __init__(
+        self,
+        session: Session,
+        node: object,
+        store: object,
+        parent: Frame | None,
+        *,
+        claimable: bool = False,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(session, parent)
+        self.node = node
+        self._given_params = params
+        self.claimable = claimable
+        self.facts = session.prepared(type(node)).facts
+        self.shares = session.flow_shares if self.facts.is_flow else session.node_shares
+        self.batch: BatchState | None = None
+        self.batch_size: int | None = None
+        self.allowed: int | None = None
+        """The attempts that the node allows."""
+        self._attempts: Attempts | None = None
+        self._key = classes.successors_of(node)
+        self._store = store
+        self._show = self.facts.content
+        self._node_id: str | None = None
+        self._iteration: int | None = None
+        self._params: str | None = None
+        self._input: str | None = None
+        self._output: str | None = None
+        self._started = self._started_ns = self._end_ns = 0
+        self._exec_began: int | None = None
+        self._exec_ended: int | None = None
+        self._phases: Phases | None = None
+        self._error_type: str | None = None
+        self._result: object = None
+        self._finished = False
+
+    # --- which node it is ---
+
+    def is_for(self, node: object) -> bool:
+        """Is this the run of that node, or of the node that it is a copy of?"""
+        return self.node is node or (
+            self._key is not None and classes.successors_of(node) is self._key
+        )
+
+    def claim(self, node: object) -> bool:
+        """Takes a call of the framework's `_run` as a part of this run; at most once."""
+        if self.claimable and self.is_for(node):
+            self.claimable = False
+            self.node = node
+            return True
+        return False
+
+    # --- the span ---
+
+    @property
+    def span_name(self) -> str:
+        """The class of the node."""
+        return self.facts.name
+
+    def start_attributes(self) -> dict[str, Any]:
+        """What the span carries from its start."""
+        attributes: dict[str, Any] = dict(self.session.prepared(type(self.node)).attributes)
+        if self.parent is not None:
+            self._node_id, self._iteration = self.parent.place(self.node)
+            step = Step(node_id=self._node_id, iteration=self._iteration)
+            attributes |= spans.step_attributes(step)
+        return attributes
+
+    @guarded(None)
+    def enter(self) -> None:
+        """The run begins."""
+        around = context_api.get_current()
+        attributes = self.start_attributes()
+        span = self.session.tracer.start_span(self.span_name, around, attributes=attributes)
+        self.make_current(span, around)
+        if not self.recording:
+            return
+        self._started_ns = time_ns() if self.session.config.phase_spans else 0
+        self._open_watch()
+        params = self._given_params or classes.params_of(self.node)
+        if params and self._show != "off":
+            self._params = self.show(params, self.shares.params)
+        self._started = perf_counter_ns()
+
+    def returned(self, result: object) -> None:
+        """The run has returned."""
+        if not self._leave(result):
+            self._give_up()
+
+    def raised(self, exc: BaseException) -> None:
+        """An exception has left the run."""
+        if not self._fail(exc):
+            self._give_up()
+
+    # --- the phases ---
+
+    @guarded(None)
+    def exec_begins(self) -> None:
+        """`prep` is over."""
+        now = perf_counter_ns()
+        if self._exec_began is None:
+            self._exec_began = now
+            self.mark(journal.PREP)
+        else:
+            self.mark(journal.EXEC)
+
+    @guarded(None)
+    def exec_ends(self) -> None:
+        """`exec` is over, and `post` may begin."""
+        self._exec_ended = perf_counter_ns()
+        self.mark(journal.EXEC)
+
+    def mark(self, phase: str) -> None:
+        """A border of a phase."""
+        if self.watch is not None:
+            self.watch.mark(phase)
+
+    def show(self, value: object, budget: int) -> str | None:
+        """A value as JSON, as far as the content level allows."""
+        if self._show == "off" or value is None:
+            return None
+        if self._show == "keys":
+            return dumps(shape(value))
+        return dumps(preview(value, self.session.redactor, budget))
+
+    def set_input(self, value: object) -> None:
+        """What `prep` returned."""
+        self._input = self.show(value, self.shares.input)
+
+    def set_output(self, value: object) -> None:
+        """What `exec` returned."""
+        self._output = self.show(value, self.shares.output)
+
+    def record_exception(self, span: Span, exc: BaseException) -> None:
+        """Adds an exception to the span that it left, this one's or one below it."""
+        failure = self.session.describe_failure(exc, self._show, self.shares)
+        spans.add_exception(span, failure)
+
+    def expect_items(self, items: object) -> None:
+        """`exec` is about to work on a batch."""
+        self.batch = self.batch or BatchState(of_nodes=True)
+        size = size_of(items)
+        if size is not None:
+            self.batch_size = (self.batch_size or 0) + size
+
+    def add_attempts(self, attempts: Attempts) -> None:
+        """Counts the attempts of one call of `exec`."""
+        before = self._attempts or Attempts(0, None)
+        self._attempts = Attempts(
+            before.made + attempts.made,
+            attempts.allowed,
+            before.fallback or attempts.fallback,
+            before.waited + attempts.waited,
+        )
+
+    # --- the end ---
+
+    @guarded(default=False)
+    def _leave(self, result: object) -> bool:
+        if not self.recording:
+            self.span.end()
+            return True
+        self._stop_clock()
+        self._end_phases(failed=False)
+        self._result = result
+        if self.parent is None or not self.parent.holds(self):
+            self.finish(Step(action=action_text(result)))
+        return True
+
+    @guarded(default=False)
+    def _fail(self, exc: BaseException) -> bool:
+        if not self.recording:
+            self.span.end()
+            return True
+        self._stop_clock()
+        self._end_phases(failed=True)
+        if is_cancellation(exc):
+            self.finish(Step(), cancelled=True)
+            return True
+        if not is_recorded(exc):
+            self.record_exception(self.span, exc)
+        self.recorded = True
+        self._error_type = type_name(exc)
+        self.finish(Step())
+        return True
+
+    def finish(self, step: Step, *, cancelled: bool = False) -> None:
+        """Writes the span and ends it, at the time at which the run ended.
+
+        Args:
+            step: what is known of the route now; id and iteration are filled in.
+            cancelled: was the run cancelled?
+        """
+        if self._finished:
+            return
+        self._finished = True
+        step = Step(self._node_id, self._iteration, step.action, step.next, step.dead_end)
+        spans.finish_run(self.span, self._to_record(step, cancelled=cancelled))
+        self.span.end(self._end_ns)
+
+    def finish_with(self, next_id: str | None, *, dead_end: bool) -> None:
+        """The flow has chosen what follows."""
+        self.finish(Step(action=action_text(self._result), next=next_id, dead_end=dead_end))
+
+    def route_record(self) -> Route | None:
+        """What a flow did; None for nodes."""
+        return None
+
+    def _open_watch(self) -> None:
+        if self.session.config.content == "off" or not can_watch(self._store):
+            return
+        self.watch = StoreWatch(
+            self._store,
+            self._show,
+            self.session.redactor,
+            self.shares,
+            self.session.config.max_store_items,
+            None if self.parent is None else self.parent.watch_around(),
+        )
+        self.watch.mark(journal.ELSEWHERE)
+
+    def _stop_clock(self) -> None:
+        ended = perf_counter_ns()
+        self._end_ns = time_ns()
+        began, exec_ended = self._exec_began, self._exec_ended
+        self._phases = Phases(
+            prep=None if began is None else (began - self._started) / _NANOS,
+            exec=None if began is None else ((exec_ended or ended) - began) / _NANOS,
+            post=None if exec_ended is None else (ended - exec_ended) / _NANOS,
+        )
+
+    def _end_phases(self, *, failed: bool) -> None:
+        self.mark(self._last_phase(failed=failed))
+        if self.watch is not None:
+            if self.facts.is_flow and self.watch.is_outermost:
+                self._input = self.watch.initial
+                self._output = self.watch.show(self.shares.output)
+            self.watch.close()
+        self._store = None
+        if self.session.config.phase_spans:
+            self._add_phase_spans()
+
+    def _last_phase(self, *, failed: bool) -> str:
+        if self._exec_ended is not None:
+            return journal.POST
+        if self._exec_began is not None:
+            return journal.EXEC
+        # Without a border, a failed run has not left `prep`, unless the user's own code hides it.
+        known = failed and not self.facts.own_run and not self.facts.own_exec
+        return journal.PREP if known else journal.RUN
+
+    def _add_phase_spans(self) -> None:
+        """Child spans for the phases that are known, with the times that were measured."""
+        phases = self._phases
+        if phases is None:
+            return
+        begins = self._started_ns
+        for name, duration in (("prep", phases.prep), ("exec", phases.exec), ("post", phases.post)):
+            if duration is None:
+                continue
+            ends = begins + round(duration * _NANOS)
+            if name != "exec" or self.facts.is_flow:  # that of a node is live, around its calls
+                self.phase_span(name, begins).end(ends)
+            begins = ends
+
+    def phase_span(self, name: str, begins: int | None = None) -> Span:
+        """A child span for a phase, which begins now or at a time in nanoseconds."""
+        attributes = self.session.start_attributes(semconv.KIND_PHASE)
+        attributes[semconv.PHASE] = name
+        return self.session.tracer.start_span(
+            f"{self.facts.name} {name}",
+            set_span_in_context(self.span),
+            attributes=attributes,
+            start_time=begins,
+        )
+
+    def _to_record(self, step: Step, *, cancelled: bool) -> Run:
+        hidden = self.facts.only_on_error and self._error_type is None
+        return Run(
+            step=step,
+            phases=self._phases,
+            attempts=self._attempts,
+            batch=self.batch.record(self.batch_size) if self.batch is not None else None,
+            store=None if self.watch is None or hidden else self.watch.record,
+            content=Content() if hidden else Content(self._input, self._output, self._params),
+            route=self.route_record(),
+            cancelled=cancelled,
+            error_type=self._error_type,
+        )
+
+    def _give_up(self) -> None:
+        """A fault of ours: the span ends without what it should have told."""
+        self._finished = True
+        self.end_span()
+
+
+class FlowRun(NodeRun):
+    """One run of a flow: also a node run where another flow runs it."""
+
+    __slots__ = ("graph", "name", "node_runs", "path")
+
+    def __init__(
+        self,
+        session: Session,
+        node: object,
+        store: object,
+        parent: Frame | None,
+        *,
+        claimable: bool = False,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(session, node, store, parent, claimable=claimable, params=params)
+        self.name = session.name_of(node)
+        self.graph: Graph | None = None
+        self.path: list[str] = []
+        self.node_runs = 0
+
+    @property
+    def span_name(self) -> str:
+        """`invoke_workflow` and the flow's name, as the GenAI conventions say."""
+        return f"{semconv.INVOKE_WORKFLOW} {self.name}"
+
+    def start_attributes(self) -> dict[str, Any]:
+        """What the span carries from its start."""
+        attributes = super().start_attributes()
+        attributes |= spans.workflow_attributes(self.name)
+        if self.parent is None:
+            attributes |= self.session.root_attributes
+        return attributes
+
+    def graph_of(self, flow: object) -> Graph:
+        """The flow's graph as it is when its first node is about to run."""
+        if self.graph is None:
+            start = classes.start_of(flow, self.session.framework)
+            self.graph = Graph(start, self.session.name_of)
+        return self.graph
+
+    def route_record(self) -> Route | None:
+        """Path and graph."""
+        graph = self.graph.description if self.graph is not None else None
+        text, digest = describe(graph, self.shares.graph) if graph is not None else (None, None)
+        # The items of a batch may run at the same time: each has a path of its own.
+        path = None if self.batch is not None else fit(tuple(self.path), self.shares.path)
+        return Route(path, self.node_runs, text, digest)
+
+
+def make_run(
+    session: Session,
+    node: object,
+    store: object,
+    parent: Frame | None,
+    *,
+    claimable: bool = False,
+    params: Mapping[str, Any] | None = None,
+) -> NodeRun:
+    """A run of a node, or of a flow."""
+    is_flow = session.prepared(type(node)).facts.is_flow
+    cls = FlowRun if is_flow else NodeRun
+    return cls(session, node, store, parent, claimable=claimable, params=params)
+
+
+def action_text(result: object) -> str | None:
+    """What `post` returned, as the framework takes it for an action; None where it can't be one."""
+    if result is None:
+        return _DEFAULT_ACTION
+    if not reading.is_subclass(type(result), str):
+        return None
+    text = str.__str__(cast("str", result))
+    return cut_text(text, _MAX_ACTION_CHARS) or _DEFAULT_ACTION

@@ -1,0 +1,227 @@
+"""One run's view of its shared store: what changed at its borders, as bounded text."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry.instrumentation.pocketflow.capture import journal as journals
+from opentelemetry.instrumentation.pocketflow.capture.journal import Branch, Credited
+from opentelemetry.instrumentation.pocketflow.capture.preview import (
+    cut_text,
+    dumps,
+    key_text,
+    preview,
+    shape,
+    size_in_bytes,
+)
+from opentelemetry.instrumentation.pocketflow.capture.reading import Kind, kind_of
+from opentelemetry.instrumentation.pocketflow.capture.redact import REDACTED
+from opentelemetry.instrumentation.pocketflow.record import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from opentelemetry.instrumentation.pocketflow.capture.preview import Json
+    from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
+    from opentelemetry.instrumentation.pocketflow.capture.snapshot import Change, Path
+    from opentelemetry.instrumentation.pocketflow.config import Content
+    from opentelemetry.instrumentation.pocketflow.emit.budget import Shares
+
+_MAX_PATH_CHARS: Final = 300
+_MIN_CHANGE_BYTES: Final = 60
+"""Room that a change needs to say anything."""
+_ATOMS: Final = frozenset({Kind.ATOM, Kind.TEXT})
+
+
+class StoreWatch:
+    """Collects the changes that one run finds at its borders.
+
+    Args:
+        store: the shared store.
+        content: what may be shown of it.
+        redactor: what must not be shown of it.
+        shares: bytes for what is shown.
+        max_items: how many of its items may be watched.
+        around: the watch of the run around this one, which may be on another store.
+    """
+
+    def __init__(
+        self,
+        store: object,
+        content: Content,
+        redactor: Redactor,
+        shares: Shares,
+        max_items: int,
+        around: StoreWatch | None,
+    ) -> None:
+        self._journal, is_new = journals.acquire(store, max_items)
+        self._content = content
+        self._redactor = redactor
+        self._shares = shares
+        self._operations: list[str] = []
+        self._left = shares.diff
+        self._omitted = 0
+        self._names: dict[str, str] = {}
+        self.around = around
+        self.branch = Branch(self._branch_around())
+        self.is_outermost = is_new
+        self.initial = self._show_store(shares.initial) if is_new else None
+        self._record: Store | None = None
+
+    def mark(self, phase: str) -> None:
+        """A border: credits what has changed since the last one to the phase that ends here."""
+        self._journal.mark(self.branch, phase, self._render)
+
+    def show(self, budget: int) -> str | None:
+        """The store as it is now, as JSON; None where nothing may be shown of it."""
+        return self._show_store(budget)
+
+    def close(self) -> None:
+        """The run is over. What was seen stays in `record`; the store is let go."""
+        if self._record is not None:
+            return
+        concurrent = self.branch.is_concurrent()
+        self.branch.close()
+        added, changed, removed = (
+            self._names_that(state) for state in ("added", "changed", "removed")
+        )
+        self._record = Store(
+            id=self._journal.id,
+            patch=f"[{','.join(self._operations)}]",
+            omitted=self._omitted,
+            added=added,
+            changed=changed,
+            removed=removed,
+            concurrent=concurrent,
+            conflicts=self._fit(dict.fromkeys(map(self._pointer, self.branch.conflicts))),
+            unwatched=self._journal.unwatched,
+            initial=self.initial,
+        )
+        journals.release(self._journal)
+
+    @property
+    def record(self) -> Store | None:
+        """What was seen; None before `close`, and where nothing may be shown."""
+        return None if self._content == "off" else self._record
+
+    def _branch_around(self) -> Branch:
+        watch = self.around
+        while watch is not None:
+            if watch._journal is self._journal and watch._record is None:
+                return watch.branch
+            watch = watch.around
+        return self._journal.root
+
+    def _show_store(self, budget: int) -> str | None:
+        store = self._journal.store
+        if self._content == "off" or store is None:
+            return None
+        if self._content == "values":
+            return dumps(preview(store, self._redactor, budget))
+        return dumps(self._shapes(store, budget))
+
+    def _shapes(self, store: object, budget: int) -> Json:
+        shapes: dict[str, Json] = {}
+        left = budget
+        for key, value in self._journal.top_level():
+            entry = shape(value)
+            left -= size_in_bytes(dumps(entry)) + 8
+            if left < 0:
+                shapes["$cut"] = shape(store)
+                break
+            shapes[key_text(key, self._redactor)] = entry
+        return shapes
+
+    def _render(self, changes: list[Credited]) -> None:
+        for position, credited in enumerate(changes):
+            self._note_name(credited.change)
+            room = self._left // min(len(changes) - position, 4)
+            if self._content == "off" or room < _MIN_CHANGE_BYTES:
+                self._omitted += 1
+                continue
+            text = dumps(self._operation(credited, room))
+            size = size_in_bytes(text) + 1
+            if size > self._left:
+                self._omitted += 1
+                continue
+            self._operations.append(text)
+            self._left -= size
+
+    def _operation(self, credited: Credited, room: int) -> dict[str, Json]:
+        change = credited.change
+        pointer = self._pointer(change.path)
+        operation: dict[str, Json] = {"op": change.op, "path": pointer}
+        room -= size_in_bytes(pointer) + _MIN_CHANGE_BYTES
+        if self._content == "values":
+            self._add_values(operation, change, max(room, 16))
+        elif change.op != "remove":
+            operation.update(shape(change.value))
+        operation["phase"] = credited.phase
+        operation["seq"] = credited.seq
+        return operation
+
+    def _add_values(self, operation: dict[str, Json], change: Change, room: int) -> None:
+        secret = any(type(step) is str and self._redactor.secret_key(step) for step in change.path)
+        if change.op != "add":
+            was_room = room if change.op == "remove" else room // 3
+            was = preview(change.was, self._redactor, was_room, change.was_node)
+            operation["was"] = REDACTED if secret else was
+            room -= 0 if secret else size_in_bytes(dumps(was))
+        if change.op != "remove":
+            value = REDACTED if secret else preview(change.value, self._redactor, max(room, 16))
+            operation["value"] = value
+
+    def _pointer(self, path: Path) -> str:
+        """JSON Pointer (RFC 6901)."""
+        steps = (key_text(step, self._redactor) for step in path)
+        escaped = chain.from_iterable(
+            ("/", step.replace("~", "~0").replace("/", "~1")) for step in steps
+        )
+        return cut_text("".join(escaped), _MAX_PATH_CHARS)
+
+    def _note_name(self, change: Change) -> None:
+        """Keeps what became of each top-level key over the whole run."""
+        if not change.path:
+            return
+        name = key_text(change.path[0], self._redactor)
+        state = self._names.get(name)
+        if len(change.path) > 1 or change.op == "replace":
+            self._names[name] = state or "changed"
+        elif change.op == "add":
+            self._names[name] = "changed" if state == "removed" else "added"
+        elif state == "added":
+            del self._names[name]
+        else:
+            self._names[name] = "removed"
+
+    def _names_that(self, state: str) -> tuple[str, ...]:
+        return self._fit(name for name, its_state in self._names.items() if its_state == state)
+
+    def _fit(self, names: Iterable[str]) -> tuple[str, ...]:
+        return fit(tuple(names), self._shares.names)
+
+
+def fit(names: tuple[str, ...], budget: int) -> tuple[str, ...]:
+    """As many of the names as fit, the first and the last of them, with a marker between."""
+    if sum(map(len, names)) <= budget // 4 or _size(names) <= budget:
+        return names
+    keep = len(names)
+    while (
+        keep and _size(names[: (keep + 1) // 2]) + _size(names[len(names) - keep // 2 :]) > budget
+    ):
+        keep = keep * 3 // 4 if keep > 3 else keep - 1  # noqa: PLR2004 - small counts go one by one
+    return (
+        *names[: (keep + 1) // 2],
+        f"… ({len(names) - keep} more)",
+        *names[len(names) - keep // 2 :],
+    )
+
+
+def _size(names: tuple[str, ...]) -> int:
+    return sum(map(size_in_bytes, names))
+
+
+def can_watch(store: object) -> bool:
+    """Is there anything in a store that could change?"""
+    return store is not None and kind_of(store) not in _ATOMS

@@ -1,0 +1,1 @@
+"""Turns records into spans: names, attributes, events and status."""

@@ -1,0 +1,160 @@
+"""Wraps the framework's methods, and restores them."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import wrapt
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+
+from opentelemetry import trace
+from opentelemetry.instrumentation.pocketflow import resource, semconv
+from opentelemetry.instrumentation.pocketflow.capture.classes import Framework
+from opentelemetry.instrumentation.pocketflow.capture.hooks import HOOKS
+from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
+from opentelemetry.instrumentation.pocketflow.capture.session import Session
+from opentelemetry.instrumentation.pocketflow.config import Config
+from opentelemetry.instrumentation.pocketflow.guard import guarded
+from opentelemetry.instrumentation.pocketflow.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from types import ModuleType
+
+    from opentelemetry.trace import TracerProvider
+
+
+class _Wrapped(NamedTuple):
+    """One method that was wrapped."""
+
+    owner: type
+    name: str
+    original: object
+    wrapper: object
+
+
+class _Instrumentation:
+    """Everything between one `instrument()` and its `uninstrument()`."""
+
+    def __init__(self, config: Config, tracer_provider: TracerProvider | None) -> None:
+        self._config = config
+        self._provider = tracer_provider
+        self._active = True
+        self._sessions: list[Session] = []
+        self._wrapped: list[_Wrapped] = []
+        self._done: set[int] = set()
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Wraps the framework now if it is imported, else as soon as it is.
+
+        It is never imported here: a program may have its own copy of the file, in a folder that
+        is not on the path yet.
+        """
+        for name in self._config.module:
+            wrapt.register_post_import_hook(self._on_import, name)
+
+    def stop(self) -> None:
+        """Restores what was wrapped. Wrappers that others hold on to from now on only pass on."""
+        self._active = False
+        for session in self._sessions:
+            session.active = False
+        for owner, name, original, wrapper in reversed(self._wrapped):
+            if vars(owner).get(name) is wrapper:
+                setattr(owner, name, original)
+
+    @guarded(None)
+    def _on_import(self, module: ModuleType) -> None:
+        with self._lock:
+            framework = Framework.of_module(module)
+            if not self._active or framework is None or id(module) in self._done:
+                return
+            self._done.add(id(module))
+            session = self._open_session(framework)
+            for owner in framework.classes:
+                self._wrap_class(session, owner)
+
+    def _open_session(self, framework: Framework) -> Session:
+        provider = self._provider or trace.get_tracer_provider()
+        tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__, schema_url=semconv.SCHEMA_URL)
+        session = Session(tracer, self._config, framework, self._fill_resource(provider))
+        self._sessions.append(session)
+        return session
+
+    def _fill_resource(self, provider: TracerProvider) -> Mapping[str, Any]:
+        """Tells the provider about git and the environment; what it does not take is returned."""
+        if not self._config.resource:
+            return {}
+        redactor = Redactor(self._config.redact_keys, self._config.redact_patterns)
+        attributes = resource.resource_attributes(redactor, modules=self._config.module)
+        return resource.complete_resource(provider, attributes)
+
+    def _wrap_class(self, session: Session, owner: type) -> None:
+        for name, hook in HOOKS.items():
+            # Only where the class itself defines it: wrapping what is inherited would leave an
+            # attribute behind.
+            original = vars(owner).get(name)
+            if original is None:
+                continue
+            wrapper = wrapt.FunctionWrapper(original, hook(session, original, owner))
+            setattr(owner, name, wrapper)
+            self._wrapped.append(_Wrapped(owner, name, original, wrapper))
+
+
+class PocketFlowInstrumentor(BaseInstrumentor):
+    """Traces every flow, node, attempt, batch item and store change of PocketFlow programs.
+
+    Use it in code::
+
+        from opentelemetry.instrumentation.pocketflow import PocketFlowInstrumentor
+
+        PocketFlowInstrumentor().instrument()
+
+    or not at all: ``opentelemetry-instrument python main.py`` finds it by its entry point.
+    """
+
+    _instrumentation: _Instrumentation | None = None
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """Nothing: the framework is recognised when it is imported, by what it defines.
+
+        Many programs copy PocketFlow's one file, so that no distribution of it is installed.
+        """
+        return ()
+
+    def _instrument(self, **kwargs: Any) -> None:
+        """Starts tracing.
+
+        Args:
+            **kwargs: `tracer_provider`, and the options of `Config` by name. `config` takes a
+                `Config` in place of these.
+
+        Raises:
+            TypeError: an option does not exist, or has a value of the wrong type.
+            ValueError: an option has a value that is not allowed.
+        """
+        provider = cast("TracerProvider | None", kwargs.pop("tracer_provider", None))
+        for ignored in ("meter_provider", "logger_provider"):
+            kwargs.pop(ignored, None)
+        instrumentation = _Instrumentation(_config_from(kwargs), provider)
+        instrumentation.start()
+        self._instrumentation = instrumentation
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        """Stops tracing, and restores the very same methods."""
+        del kwargs
+        if self._instrumentation is not None:
+            self._instrumentation.stop()
+            self._instrumentation = None
+
+
+def _config_from(options: dict[str, Any]) -> Config:
+    config = options.pop("config", None)
+    if config is None:
+        return Config.from_env(**options)
+    if not isinstance(config, Config):
+        raise TypeError(f"config={config!r}: must be a Config")
+    if options:
+        raise TypeError(f"config=...: can't be combined with {', '.join(sorted(options))}")
+    return config

@@ -1,0 +1,143 @@
+"""What capture tells emit: frozen records of one run, with nothing of the user's objects in them.
+
+Every text in them is bounded and redacted already. Durations are in seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception that left a span."""
+
+    type: str
+    """Qualified name of its class."""
+    message: str | None
+    """None where the content level shows no values."""
+    stacktrace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """Time in each phase; None for a phase that was not reached or can't be told."""
+
+    prep: float | None
+    exec: float | None
+    post: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A run's place in the route of the flow that ran it."""
+
+    node_id: str | None = None
+    iteration: int | None = None
+    action: str | None = None
+    next: str | None = None
+    dead_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """The attempts of one node or item."""
+
+    made: int
+    allowed: int | None
+    fallback: bool = False
+    waited: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The items of one batch; the last two counts are None where items are flow runs."""
+
+    size: int
+    failed: int
+    traced: int
+    retried: int | None = None
+    fallbacks: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What a run saw change in its shared store."""
+
+    id: int
+    patch: str
+    """JSON Patch as text."""
+    omitted: int
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+    concurrent: bool
+    conflicts: tuple[str, ...]
+    unwatched: int
+    initial: str | None
+    """JSON of the store at its start, in the outermost run on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What went in and came out, as JSON."""
+
+    input: str | None = None
+    output: str | None = None
+    params: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a flow, or one item of a batch flow, did."""
+
+    path: tuple[str, ...] | None
+    """None for a flow whose items have paths of their own."""
+    node_runs: int
+    graph: str | None = None
+    graph_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a node, a flow or an item."""
+
+    step: Step
+    phases: Phases | None
+    attempts: Attempts | None
+    batch: Batch | None
+    store: Store | None
+    content: Content
+    route: Route | None
+    cancelled: bool
+    error_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a class is defined."""
+
+    function: str
+    file: str | None
+    line: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of a batch: a call of `exec`, or one way through a batch flow."""
+
+    attempts: Attempts | None = None
+    content: Content | None = None
+    route: Route | None = None
+    cancelled: bool = False
+    error_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt."""
+
+    wait: float | None = None
+    """Seconds of the wait that follows."""
+    cancelled: bool = False
+    error_type: str | None = None

@@ -1,0 +1,276 @@
+"""Every name this package emits, once, each with its meaning.
+
+The docstring under a constant reads ``spans: type. meaning``; the README's table is made from
+it. Names that OpenTelemetry or OpenInference define say so with their source. The GenAI
+conventions have moved out of the ``opentelemetry-semantic-conventions`` package and still
+change, so they are written here and imported from nowhere.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SCOPE_NAME: Final = "opentelemetry.instrumentation.pocketflow"
+"""The instrumentation scope of every span."""
+
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.37.0"
+"""The version of the semantic conventions that the standard names below follow."""
+
+# --- Standard names -------------------------------------------------------------------------
+
+GEN_AI_OPERATION_NAME: Final = "gen_ai.operation.name"
+"""flow: string. Always `invoke_workflow`. Source: OpenTelemetry GenAI conventions."""
+
+GEN_AI_WORKFLOW_NAME: Final = "gen_ai.workflow.name"
+"""flow: string. The flow's class, or its configured name. Source: OpenTelemetry GenAI conventions."""
+
+INVOKE_WORKFLOW: Final = "invoke_workflow"
+
+CODE_FUNCTION_NAME: Final = "code.function.name"
+"""flow, node: string. Module and qualified name of the class. Source: OpenTelemetry."""
+
+CODE_FILE_PATH: Final = "code.file.path"
+"""flow, node: string. The file that defines the class. Source: OpenTelemetry."""
+
+CODE_LINE_NUMBER: Final = "code.line.number"
+"""flow, node: int. The line where the class begins. Source: OpenTelemetry."""
+
+ERROR_TYPE: Final = "error.type"
+"""all: string. Class of the exception that left this span. Source: OpenTelemetry."""
+
+OPENINFERENCE_SPAN_KIND: Final = "openinference.span.kind"
+"""all: string. Always `CHAIN`: lets Phoenix draw the span. Source: OpenInference."""
+
+INPUT_VALUE: Final = "input.value"
+"""flow, node, item: JSON string. What `prep` returned; of a root flow, the store at its start. Source: OpenInference."""
+
+INPUT_MIME_TYPE: Final = "input.mime_type"
+"""flow, node, item: string. Always `application/json`. Source: OpenInference."""
+
+OUTPUT_VALUE: Final = "output.value"
+"""flow, node, item: JSON string. What `exec` returned; of a root flow, the store at its end. Source: OpenInference."""
+
+OUTPUT_MIME_TYPE: Final = "output.mime_type"
+"""flow, node, item: string. Always `application/json`. Source: OpenInference."""
+
+EXCEPTION_EVENT: Final = "exception"
+"""The event that holds an exception, on the innermost span it left."""
+
+EXCEPTION_TYPE: Final = "exception.type"
+"""exception event: string. Class of the exception. Source: OpenTelemetry."""
+
+EXCEPTION_MESSAGE: Final = "exception.message"
+"""exception event: string. Its message, redacted; only at content level `values`. Source: OpenTelemetry."""
+
+EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+"""exception event: string. Its traceback without the tracer's own frames, redacted. Source: OpenTelemetry."""
+
+# --- What ran -------------------------------------------------------------------------------
+
+SPAN_KIND: Final = "pocketflow.span.kind"
+"""all: string. `flow`, `node`, `item`, `attempt` or `phase`."""
+
+KIND_FLOW: Final = "flow"
+KIND_NODE: Final = "node"
+KIND_ITEM: Final = "item"
+KIND_ATTEMPT: Final = "attempt"
+KIND_PHASE: Final = "phase"
+
+NODE_CLASS: Final = "pocketflow.node.class"
+"""flow, node: string. Name of the class that ran."""
+
+NODE_BASE: Final = "pocketflow.node.base"
+"""flow, node: string. The nearest class of PocketFlow that it derives from, such as `BatchNode`."""
+
+NODE_ID: Final = "pocketflow.node.id"
+"""flow, node: string. Its place in the graph of the flow that ran it: the class, with `#2`, `#3` for further nodes of one class. The same in every run of the same graph."""
+
+NODE_ITERATION: Final = "pocketflow.node.iteration"
+"""flow, node: int. How often this place in the graph has run in this flow run, from 1."""
+
+NODE_ACTION: Final = "pocketflow.node.action"
+"""flow, node: string. The action that `post` returned; `default` where it returned None. Absent where it returned something other than a string."""
+
+NODE_NEXT: Final = "pocketflow.node.next"
+"""flow, node: string. Id of the node that follows. Absent where the flow ends."""
+
+NODE_DEAD_END: Final = "pocketflow.node.dead_end"
+"""flow, node: bool. True where the node has successors but none for its action, so the flow ended."""
+
+NODE_PARAMS: Final = "pocketflow.node.params"
+"""flow, node, item: JSON string. The params it ran with, where there are any."""
+
+OUTCOME: Final = "pocketflow.outcome"
+"""all: string. `cancelled` where a BaseException such as CancelledError or KeyboardInterrupt ended it. Absent otherwise: the span's status tells success from error."""
+
+OUTCOME_CANCELLED: Final = "cancelled"
+
+# --- Time -----------------------------------------------------------------------------------
+
+PREP_DURATION: Final = "pocketflow.node.prep.duration"
+"""flow, node: double, seconds. Time in `prep`."""
+
+EXEC_DURATION: Final = "pocketflow.node.exec.duration"
+"""flow, node: double, seconds. Time in `exec` with all its attempts and waits; of a flow, in its nodes."""
+
+POST_DURATION: Final = "pocketflow.node.post.duration"
+"""flow, node: double, seconds. Time in `post`."""
+
+WAIT_DURATION: Final = "pocketflow.node.wait.duration"
+"""node: double, seconds. Time spent waiting between attempts, where there was any; over all items of a batch."""
+
+# --- Attempts -------------------------------------------------------------------------------
+
+NODE_ATTEMPTS: Final = "pocketflow.node.attempts"
+"""node, item: int. Attempts made; over all items of a batch. Absent where `_exec` is overridden."""
+
+NODE_MAX_RETRIES: Final = "pocketflow.node.max_retries"
+"""node: int. Attempts allowed: the node's `max_retries`."""
+
+NODE_FALLBACK: Final = "pocketflow.node.fallback"
+"""node, item: bool. True where `exec_fallback` answered."""
+
+ATTEMPT_NUMBER: Final = "pocketflow.attempt.number"
+"""attempt: int. From 1."""
+
+ATTEMPT_WAIT: Final = "pocketflow.attempt.wait"
+"""attempt: double, seconds. The node's `wait` that follows this failed attempt, where one follows."""
+
+# --- Batches --------------------------------------------------------------------------------
+
+BATCH_SIZE: Final = "pocketflow.batch.size"
+"""flow, node, item: int. Number of items in the batch. On an item only where it is known when the item starts."""
+
+BATCH_FAILED: Final = "pocketflow.batch.failed"
+"""flow, node: int. Items that an exception left."""
+
+BATCH_RETRIED: Final = "pocketflow.batch.retried"
+"""node: int. Items that took more than one attempt."""
+
+BATCH_FALLBACKS: Final = "pocketflow.batch.fallbacks"
+"""node: int. Items that `exec_fallback` answered."""
+
+BATCH_ITEMS_TRACED: Final = "pocketflow.batch.items_traced"
+"""flow, node: int. Items that have a span of their own."""
+
+ITEM_INDEX: Final = "pocketflow.item.index"
+"""item: int. Position in the batch, from 0."""
+
+# --- Phases (opt-in spans) ------------------------------------------------------------------
+
+PHASE: Final = "pocketflow.phase"
+"""phase: string. `prep`, `exec` or `post`."""
+
+# --- The route ------------------------------------------------------------------------------
+
+FLOW_PATH: Final = "pocketflow.flow.path"
+"""flow, item: string[]. Ids of the nodes in the order they ran; cut in the middle with an element `… (N more)`."""
+
+FLOW_NODE_RUNS: Final = "pocketflow.flow.node_runs"
+"""flow, item: int. Node runs in this flow; over all items of a batch. Nested flows count as one."""
+
+GRAPH: Final = "pocketflow.graph"
+"""flow: JSON string. `{"start": id, "nodes": [id], "edges": [[from, action, to]]}`."""
+
+GRAPH_HASH: Final = "pocketflow.graph.hash"
+"""flow: string. First 16 hex digits of the SHA-256 of the uncut graph: the same for the same graph."""
+
+# --- The shared store -----------------------------------------------------------------------
+
+SHARED_ID: Final = "pocketflow.shared.id"
+"""flow, node: int. Tells stores apart where one trace has several; counts from 1 in a process."""
+
+SHARED_INITIAL: Final = "pocketflow.shared.initial"
+"""flow, node: JSON string. The store when its outermost run began."""
+
+SHARED_DIFF: Final = "pocketflow.shared.diff"
+"""flow, node: JSON string. JSON Patch (RFC 6902) of the changes first seen here, each with the extra members `was` (what stood there), `phase` (`prep`, `exec`, `post`; `run` where the node's own `_run` hides the borders; `elsewhere` for another branch or code between nodes) and `seq` (order among all changes of the store)."""
+
+SHARED_DIFF_OMITTED: Final = "pocketflow.shared.diff.omitted"
+"""flow, node: int. Changes that did not fit into the diff's budget."""
+
+SHARED_ADDED: Final = "pocketflow.shared.added"
+"""flow, node: string[]. Top-level keys that this run added."""
+
+SHARED_CHANGED: Final = "pocketflow.shared.changed"
+"""flow, node: string[]. Top-level keys that this run changed, in place or by assignment."""
+
+SHARED_REMOVED: Final = "pocketflow.shared.removed"
+"""flow, node: string[]. Top-level keys that this run removed."""
+
+SHARED_CONCURRENT: Final = "pocketflow.shared.concurrent"
+"""flow, node: bool. True where another branch ran on the same store at the same time, so that a change may be the other's."""
+
+SHARED_CONFLICTS: Final = "pocketflow.shared.conflicts"
+"""flow, node: string[]. Paths that two branches wrote while both were running."""
+
+SHARED_UNWATCHED: Final = "pocketflow.shared.unwatched"
+"""flow, node: int. Containers beyond the limits, of which only identity and length are compared."""
+
+# --- Resource -------------------------------------------------------------------------------
+
+VCS_REF_HEAD_NAME: Final = "vcs.ref.head.name"
+"""resource: string. Branch or tag; absent on a detached commit without a tag. Source: OpenTelemetry."""
+
+VCS_REF_HEAD_REVISION: Final = "vcs.ref.head.revision"
+"""resource: string. Commit. Source: OpenTelemetry."""
+
+VCS_REF_HEAD_TYPE: Final = "vcs.ref.head.type"
+"""resource: string. `branch` or `tag`. Source: OpenTelemetry."""
+
+VCS_REPOSITORY_NAME: Final = "vcs.repository.name"
+"""resource: string. Name of the repository. Source: OpenTelemetry."""
+
+VCS_REPOSITORY_URL_FULL: Final = "vcs.repository.url.full"
+"""resource: string. URL of the remote without credentials. Source: OpenTelemetry."""
+
+VCS_DIRTY: Final = "pocketflow.vcs.dirty"
+"""resource: bool. True where tracked files differ from the commit, or files are not tracked."""
+
+PROCESS_PID: Final = "process.pid"
+"""resource: int. Source: OpenTelemetry."""
+
+PROCESS_OWNER: Final = "process.owner"
+"""resource: string. Name of the user who runs the program. Source: OpenTelemetry."""
+
+PROCESS_WORKING_DIRECTORY: Final = "process.working_directory"
+"""resource: string. Source: OpenTelemetry."""
+
+PROCESS_EXECUTABLE_NAME: Final = "process.executable.name"
+"""resource: string. Source: OpenTelemetry."""
+
+PROCESS_EXECUTABLE_PATH: Final = "process.executable.path"
+"""resource: string. Source: OpenTelemetry."""
+
+PROCESS_COMMAND: Final = "process.command"
+"""resource: string. The program, as it was called. Source: OpenTelemetry."""
+
+PROCESS_COMMAND_ARGS: Final = "process.command_args"
+"""resource: string[]. The command line, redacted. Source: OpenTelemetry."""
+
+PROCESS_RUNTIME_NAME: Final = "process.runtime.name"
+"""resource: string. Such as `cpython`. Source: OpenTelemetry."""
+
+PROCESS_RUNTIME_VERSION: Final = "process.runtime.version"
+"""resource: string. Source: OpenTelemetry."""
+
+PROCESS_RUNTIME_DESCRIPTION: Final = "process.runtime.description"
+"""resource: string. Source: OpenTelemetry."""
+
+OS_TYPE: Final = "os.type"
+"""resource: string. Such as `linux`. Source: OpenTelemetry."""
+
+OS_NAME: Final = "os.name"
+"""resource: string. Such as `Debian GNU/Linux`. Source: OpenTelemetry."""
+
+OS_VERSION: Final = "os.version"
+"""resource: string. Source: OpenTelemetry."""
+
+OS_DESCRIPTION: Final = "os.description"
+"""resource: string. Source: OpenTelemetry."""
+
+POCKETFLOW_VERSION: Final = "pocketflow.version"
+"""resource: string. Version of the installed PocketFlow distribution; absent for a copied file."""
+
+INSTRUMENTATION_VERSION: Final = "pocketflow.instrumentation.version"
+"""resource: string. Version of this package."""

@@ -1,0 +1,1 @@
+"""Local tools for PocketFlow traces: the `pocketflow-trace` command."""

@@ -1,0 +1,85 @@
+"""The `pocketflow-trace` command: finds the command asked for and runs it.
+
+Each command is a module of this package with a function `main(args) -> int`, imported only when
+it runs. The commands say what went wrong by raising `CliError`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Final
+
+from pocketflow_trace.cli.errors import CliError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["main"]
+
+PROGRAM: Final = "pocketflow-trace"
+
+_COMMANDS: Final[Mapping[str, str]] = {
+    "run": "run a program and show what its flows did",
+}
+"""Commands and what they do; the name of a command is the name of its module."""
+
+_HELP: Final = """\
+Shows what a PocketFlow program does: every node, its route, its retries and errors, and what it
+changed in the shared store. The program needs no change.
+
+usage: pocketflow-trace COMMAND [ARGS...]
+
+commands:
+{commands}
+
+options:
+  -h, --help     show this text; after a command, show that command's
+  --version      show the version
+
+examples:
+  pocketflow-trace run main.py            instead of: python main.py
+  pocketflow-trace run -m mypackage.app   instead of: python -m mypackage.app
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: Arguments without the program's name; None for those of the process.
+
+    Returns:
+        The exit code.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(args)
+    except CliError as exc:
+        sys.stderr.write(f"{PROGRAM}: {exc}\n")
+        return exc.exit_code
+
+
+def _dispatch(args: Sequence[str]) -> int:
+    if not args or args[0] in {"-h", "--help"}:
+        sys.stdout.write(_HELP.format(commands=_command_list()))
+        return 0 if args else 2
+    if args[0] == "--version":
+        sys.stdout.write(f"{PROGRAM} {_version()}\n")
+        return 0
+    if args[0] not in _COMMANDS:
+        raise CliError(f"no command {args[0]!r}; there is: {', '.join(_COMMANDS)}")
+    command = importlib.import_module(f"{__name__}.{args[0]}")
+    exit_code: int = command.main(args[1:])
+    return exit_code
+
+
+def _version() -> str:
+    # Importing it loads the instrumentation, which no other command needs in this process.
+    module = importlib.import_module("opentelemetry.instrumentation.pocketflow.version")
+    version: str = module.__version__
+    return version
+
+
+def _command_list() -> str:
+    return "\n".join(f"  {name:<14} {summary}" for name, summary in _COMMANDS.items())

@@ -1,0 +1,113 @@
+"""The part of `pocketflow-trace run` that lives in the user's program: its first and last step."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+from importlib.machinery import BuiltinImporter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pocketflow_trace.tracing import Tracing
+
+
+def begin(name: str) -> None:
+    """Start tracing this process, and see to it that its end is reported.
+
+    Args:
+        name: The program's name.
+    """
+    report = _Report()
+    # Handlers run in reverse order. This one stands before the imports that register their own,
+    # so it runs last, when the program's own handlers have had their say.
+    atexit.register(report.at_exit)
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        report.nothing_because = "OTEL_SDK_DISABLED is true, so nothing was traced"
+        return
+    report.tracing = _start(name)
+
+
+def _start(name: str) -> Tracing:
+    # Not before `begin` has registered its handler.
+    from pocketflow_trace.exporter import ExportError  # noqa: PLC0415
+    from pocketflow_trace.tracebacks import hide_own_frames  # noqa: PLC0415
+    from pocketflow_trace.tracing import start_tracing  # noqa: PLC0415
+
+    try:
+        tracing = start_tracing(name, os.environ)
+    except ExportError as exc:
+        # The program must not run without what was asked for, and has not begun: there is nothing
+        # to clean up, and Python takes any exception at this point for its own broken start.
+        sys.stderr.write(f"pocketflow-trace: {exc}\n")
+        sys.stderr.flush()
+        os._exit(2)
+    hide_own_frames()
+    return tracing
+
+
+class _Report:
+    """What is printed when the program has ended."""
+
+    def __init__(self) -> None:
+        self.tracing: Tracing | None = None
+        self.nothing_because = "no flow or node of PocketFlow ran"
+        self._pid = os.getpid()
+        self._import_path = list(sys.path)
+
+    def at_exit(self) -> None:
+        """Print the report, whatever the program has done to its process.
+
+        A forked child comes here too, if it ends like a program of its own: it says nothing.
+        """
+        if os.getpid() != self._pid:
+            return
+        with self._original_imports():
+            from opentelemetry.instrumentation.pocketflow.guard import guarded  # noqa: PLC0415
+
+            guarded(None)(self._print)()
+
+    @contextlib.contextmanager
+    def _original_imports(self) -> Iterator[None]:
+        """Import what was not needed before from where it is installed, not from the program."""
+        changed = list(sys.path)
+        sys.path[:] = self._import_path
+        try:
+            yield
+        finally:
+            sys.path[:] = changed
+
+    def _print(self) -> None:
+        if self.tracing is not None:
+            with contextlib.suppress(KeyboardInterrupt):
+                self.tracing.close()
+        # The program's output first, where both go to one file. Any stream may be gone by now.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            sys.stdout.flush()
+        with contextlib.suppress(OSError, ValueError):
+            self._print_tree()
+
+    def _print_tree(self) -> None:
+        stderr = sys.__stderr__  # What the program put in its place is for the program's messages.
+        if stderr is None:
+            return
+        run = None if self.tracing is None else self.tracing.run()
+        if run is not None and run.roots:
+            from pocketflow_trace.console import print_run  # noqa: PLC0415 - rich, only when used
+
+            print_run(run, stderr)
+        elif _program_began():
+            stderr.write(f"pocketflow-trace: {self.nothing_because}\n")
+        if self.tracing is not None and (complaint := self.tracing.complaint()):
+            stderr.write(f"pocketflow-trace: {complaint}\n")
+        stderr.flush()
+
+
+def _program_began() -> bool:
+    """Tell whether Python found the program; if not, it has said so, and that is enough."""
+    # What Python sets when it runs a program and leaves set afterwards, unlike `__file__`.
+    loader = getattr(sys.modules.get("__main__"), "__loader__", None)
+    return loader is not None and loader is not BuiltinImporter

@@ -1,0 +1,154 @@
+"""`pocketflow-trace run`: runs a program as Python would, and prints what its flows did.
+
+The process becomes the real interpreter running the real program. A `sitecustomize` module, first
+on PYTHONPATH, sets up tracing before the program starts and removes itself from its sight.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pocketflow_trace.cli.errors import CliError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+STARTUP_VARIABLE: Final = "POCKETFLOW_TRACE_STARTUP"
+"""Carries JSON to `startup/sitecustomize.py`: `{"pythonpath": str | null, "name": str}`."""
+
+_STARTUP_DIRECTORY: Final = Path(__file__).with_name("startup")
+
+_INSTALL: Final = "pip install 'opentelemetry-instrumentation-pocketflow[terminal]'"
+
+_HELP: Final = """\
+Runs a program exactly as Python would, and prints to stderr what its flows did when it ends.
+
+usage: pocketflow-trace run PROGRAM [ARGS...]
+       pocketflow-trace run -m MODULE [ARGS...]
+
+The exit code, stdin and stdout are the program's own. Child processes are not traced. A program
+that is killed or ends with os._exit prints no tree. Install this package where the program's own
+packages are: the program runs with the same interpreter.
+
+environment:
+  OTEL_EXPORTER_OTLP_ENDPOINT      also send the spans to this collector; if it does not answer,
+                                   they are written to a file, and one line says where
+  OTEL_EXPORTER_OTLP_PROTOCOL      http/protobuf (the default) or grpc
+  OTEL_SERVICE_NAME                the program's name there; otherwise that of its file
+  OTEL_PYTHON_POCKETFLOW_CONTENT   off, keys or values (the default): what is shown of the store
+  OTEL_SDK_DISABLED                true: run the program without tracing it
+  NO_COLOR                         print without colours
+
+examples:
+  pocketflow-trace run main.py --topic cats
+  pocketflow-trace run -m mypackage.app
+  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 pocketflow-trace run main.py
+"""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run `pocketflow-trace run` with these arguments; on POSIX a program's start is no return.
+
+    Raises:
+        CliError: Wrong usage, or the program could not be traced as asked.
+    """
+    if args and args[0] in {"-h", "--help"}:
+        sys.stdout.write(_HELP)
+        return 0
+    program = _program(args)
+    _check_interpreter()
+    _check_packages()
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 - what multiprocessing uses for the same purpose
+    return _become([sys.executable, *flags, *program], _environment(_name(program), os.environ))
+
+
+def _program(args: Sequence[str]) -> list[str]:
+    """Return the interpreter's arguments for the program: `[FILE, ...]` or `["-m", NAME, ...]`.
+
+    Raises:
+        CliError: No program is given, or an option is unknown.
+    """
+    rest = list(args[1:] if args and args[0] == "--" else args)
+    if not rest or rest == ["-m"]:
+        raise CliError("no program to run; see: pocketflow-trace run --help")
+    if rest[0].startswith("-m"):
+        module, given = (rest[1], rest[2:]) if rest[0] == "-m" else (rest[0][2:], rest[1:])
+        return ["-m", module, *given]
+    if rest[0].startswith("-") and rest[0] != "-" and args[0] != "--":
+        raise CliError(f"unknown option {rest[0]!r}; see: pocketflow-trace run --help")
+    return ["--", *rest] if rest[0].startswith("-") and rest[0] != "-" else rest
+
+
+def _name(program: Sequence[str]) -> str:
+    """Return the program's name for `service.name`: the module, or the file without `.py`."""
+    if program[0] == "-m":
+        return program[1]
+    path = program[1] if program[0] == "--" else program[0]
+    return "stdin" if path == "-" else Path(path).name.removesuffix(".py")
+
+
+def _check_interpreter() -> None:
+    """Refuse what would keep tracing out of the program.
+
+    Raises:
+        CliError: The interpreter ignores PYTHONPATH or `sitecustomize`, or has no executable.
+    """
+    if sys.flags.ignore_environment or sys.flags.isolated or sys.flags.no_site:
+        raise CliError("cannot trace under Python's options -E, -I and -S")
+    if not sys.executable:
+        raise CliError("cannot find the Python interpreter to run the program with")
+
+
+def _check_packages() -> None:
+    """Refuse to run the program half traced.
+
+    Raises:
+        CliError: A package that tracing needs is missing; the message holds the line to install.
+    """
+    for package in ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.common", "rich"):
+        if not _is_installed(package):
+            raise CliError(f"{package} is missing; install it with:\n  {_INSTALL}")
+    _check_export()
+
+
+def _check_export() -> None:
+    from pocketflow_trace.exporter import ExportError, export_target  # noqa: PLC0415
+
+    try:
+        export_target(os.environ)
+    except ExportError as exc:
+        raise CliError(str(exc)) from exc
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _environment(name: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment with `startup` first on PYTHONPATH, and how to undo that."""
+    before = environ.get("PYTHONPATH")
+    # An empty PYTHONPATH means none; with a separator it would mean the working directory.
+    path = f"{_STARTUP_DIRECTORY}{os.pathsep}{before}" if before else str(_STARTUP_DIRECTORY)
+    startup = json.dumps({"pythonpath": before, "name": name})
+    return {**environ, "PYTHONPATH": path, STARTUP_VARIABLE: startup}
+
+
+def _become(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Turn this process into the program; on Windows, which cannot, wait for it instead."""
+    if os.name == "posix":
+        os.execve(command[0], list(command), dict(environ))  # noqa: S606 - the user's own program
+    process = subprocess.Popen(command, env=dict(environ))  # noqa: S603 - the user's own program
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue  # Ctrl-C reaches the program as well, and is its to answer.

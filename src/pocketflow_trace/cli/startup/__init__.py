@@ -1,0 +1,1 @@
+"""A directory for PYTHONPATH: holds the `sitecustomize` that starts tracing."""

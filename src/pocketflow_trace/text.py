@@ -1,0 +1,72 @@
+"""Turns values into short text that is safe to print."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from typing import Final
+
+_ASCII: Final = str.maketrans({"→": "->", "…": "..."})
+
+_UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories that could move the cursor, hide text or turn its direction."""
+
+_NANOS: Final = 1_000_000_000
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters, invisible ones and line breaks escaped.
+
+    Whatever a program stores can be printed this way: it stays on its line and changes neither
+    colours nor cursor.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    if unicodedata.category(char) not in _UNSAFE:
+        return char
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def encodable(text: str, encoding: str) -> str:
+    """Return the text as far as the encoding can hold it; our own signs get ASCII forms."""
+    if encoding.lower().replace("_", "-").startswith("utf"):
+        return text
+    plain = text.translate(_ASCII)
+    try:
+        return plain.encode(encoding, "backslashreplace").decode(encoding)
+    except LookupError:
+        return plain.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return the text, cut to `limit` characters with an ellipsis at its end."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def brief_json(value: object, limit: int) -> str:
+    """Return a JSON value in compact form, safe to print and at most `limit` characters long."""
+    return shorten(printable(json.dumps(value, ensure_ascii=False, default=str)), limit)
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """Return the count with its noun: `1 error`, `2 errors`."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def duration(nanos: int) -> str:
+    """Return a time span with the digits that matter: `0.4 ms`, `31 ms`, `1.24 s`, `2 min 03 s`."""
+    seconds = max(nanos, 0) / _NANOS
+    if seconds < 0.00995:  # noqa: PLR2004 - the border where one decimal would round up to 10.0 ms
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 0.9995:  # noqa: PLR2004 - the border where milliseconds would round up to 1000
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.995:  # noqa: PLR2004 - the border where seconds would round up to 60.00
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:  # noqa: PLR2004 - minutes of an hour
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"

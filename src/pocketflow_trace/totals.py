@@ -1,0 +1,81 @@
+"""What a whole run adds up to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry.instrumentation.pocketflow import semconv
+from pocketflow_trace.lines import is_failed, number
+from pocketflow_trace.model import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pocketflow_trace.model import Entry, Run
+
+_UNITS: Final = frozenset({"flow", "node", "item"})
+"""What can fail as such: a failed attempt is a retry, a failed model call a cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counts over a run.
+
+    Attributes:
+        nodes: Node runs.
+        errors: Flows, nodes and items that failed, each only where the error began.
+        retries: Attempts beyond the first.
+        nanos: Time from the first start to the last end, in nanoseconds.
+    """
+
+    nodes: int
+    errors: int
+    retries: int
+    nanos: int
+
+
+def totals(run: Run) -> Totals:
+    """Add up all entries of a run."""
+    entries = list(walk(run.roots))
+    return Totals(
+        nodes=sum(1 for entry in entries if entry.kind == "node"),
+        errors=_errors(entries),
+        retries=sum(_retries(entry) for entry in entries if entry.kind == "node"),
+        nanos=_nanos(entries),
+    )
+
+
+def _errors(entries: Sequence[Entry]) -> int:
+    """Count failures from the inside out, leaving out those that only let one pass."""
+    failed_inside: set[int] = set()
+    count = 0
+    for entry in reversed(entries):
+        inner = any(id(child) in failed_inside for child in entry.children)
+        failed = entry.kind in _UNITS and is_failed(entry)
+        count += failed and not inner
+        if failed or inner:
+            failed_inside.add(id(entry))
+    return count
+
+
+def _retries(node: Entry) -> int:
+    items = [child for child in node.children if child.kind == "item"]
+    attempts = number(node, semconv.NODE_ATTEMPTS)
+    if semconv.BATCH_SIZE not in node.attributes:
+        return max(attempts - 1, 0) or _later_attempts(node)
+    if is_failed(node) or node.end is None:
+        return sum(max(number(item, semconv.NODE_ATTEMPTS) - 1, 0) for item in items)
+    return max(attempts - number(node, semconv.BATCH_SIZE), 0)
+
+
+def _later_attempts(node: Entry) -> int:
+    """Count the attempts seen of a node that has not ended, and so has no count of its own."""
+    return sum(1 for child in node.children if number(child, semconv.ATTEMPT_NUMBER) > 1)
+
+
+def _nanos(entries: Sequence[Entry]) -> int:
+    if not entries:
+        return 0
+    ends = [entry.start if entry.end is None else entry.end for entry in entries]
+    return max(ends) - min(entry.start for entry in entries)

@@ -1,0 +1,1 @@
+"""Helpers that several test folders share: a real collector, faulty ones, programs to run."""

@@ -1,0 +1,170 @@
+"""Makes spans with the real SDK, named as the core names them, at times set by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import typing
+
+from opentelemetry import trace
+from opentelemetry.instrumentation.pocketflow import semconv
+from opentelemetry.sdk.trace import TracerProvider
+
+from pocketflow_trace.collector import RunCollector
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from opentelemetry.util.types import AttributeValue
+
+    from pocketflow_trace.model import Run
+
+MILLISECOND = 1_000_000
+
+
+class Stage:
+    """A provider with a collector, and spans whose start and end are given in milliseconds."""
+
+    def __init__(self, collector: RunCollector | None = None) -> None:
+        self.collector = collector or RunCollector()
+        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider.add_span_processor(self.collector)
+
+    @property
+    def run(self) -> Run:
+        """What the collector knows now."""
+        return self.collector.snapshot()
+
+    @contextlib.contextmanager
+    def span(
+        self,
+        name: str,
+        start: int,
+        end: int | None,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        *,
+        scope: str = semconv.SCOPE_NAME,
+        error: Exception | None = None,
+    ) -> Iterator[trace.Span]:
+        """Run a block inside a span.
+
+        Args:
+            name: Its name.
+            start: Milliseconds.
+            end: Milliseconds; None leaves it unfinished.
+            attributes: Its attributes.
+            scope: Its instrumentation scope.
+            error: An exception that it records and fails with.
+        """
+        tracer = self.provider.get_tracer(scope)
+        span = tracer.start_span(name, attributes=attributes, start_time=start * MILLISECOND)
+        with trace.use_span(span, end_on_exit=False):
+            yield span
+        if error is not None:
+            span.add_event(
+                semconv.EXCEPTION_EVENT,
+                {
+                    semconv.EXCEPTION_TYPE: type(error).__name__,
+                    semconv.EXCEPTION_MESSAGE: str(error),
+                },
+            )
+            fail(span, type(error).__name__)
+        if end is not None:
+            span.end(end * MILLISECOND)
+
+    def leaf(self, name: str, start: int, end: int | None, **options: typing.Any) -> None:
+        """Make a span with nothing in it; options as for `span`."""
+        with self.span(name, start, end, **options):
+            pass
+
+
+def fail(span: trace.Span, error_type: str) -> None:
+    """Mark a span as one that an exception passed through."""
+    span.set_attribute(semconv.ERROR_TYPE, error_type)
+    span.set_status(trace.Status(trace.StatusCode.ERROR))
+
+
+def flow(name: str, **more: AttributeValue) -> dict[str, AttributeValue]:
+    """Return the attributes of a flow; further ones by their constant's name in lower case."""
+    return {
+        semconv.SPAN_KIND: semconv.KIND_FLOW,
+        semconv.GEN_AI_OPERATION_NAME: semconv.INVOKE_WORKFLOW,
+        semconv.GEN_AI_WORKFLOW_NAME: name,
+        **_named(more),
+    }
+
+
+def node(name: str, **more: AttributeValue) -> dict[str, AttributeValue]:
+    """Return the attributes of a node; its id is its class unless given."""
+    return {
+        semconv.SPAN_KIND: semconv.KIND_NODE,
+        semconv.NODE_CLASS: name,
+        semconv.NODE_ID: name,
+        **_named(more),
+    }
+
+
+def item(index: int, **more: AttributeValue) -> dict[str, AttributeValue]:
+    """Return the attributes of a batch item."""
+    return {semconv.SPAN_KIND: semconv.KIND_ITEM, semconv.ITEM_INDEX: index, **_named(more)}
+
+
+def attempt(number: int, **more: AttributeValue) -> dict[str, AttributeValue]:
+    """Return the attributes of an attempt."""
+    return {
+        semconv.SPAN_KIND: semconv.KIND_ATTEMPT,
+        semconv.ATTEMPT_NUMBER: number,
+        **_named(more),
+    }
+
+
+def _named(more: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
+    return {getattr(semconv, name.upper()): value for name, value in more.items()}
+
+
+def diff(*operations: Mapping[str, object]) -> str:
+    """Return operations as the text of a store's patch."""
+    return json.dumps(operations)
+
+
+def agent_run() -> Run:
+    """Return a research agent's run: a loop, a retry, a failed branch of a nested flow."""
+    stage = Stage()
+    with stage.span("invoke_workflow Agent", 0, 1240, flow("Agent")):
+        changes = diff({"op": "add", "path": "/query", "value": "cats", "phase": "post", "seq": 1})
+        attributes = node(
+            "Decide",
+            node_iteration=1,
+            node_action="search",
+            node_next="Search",
+            shared_added=("query",),
+            shared_diff=changes,
+        )
+        stage.leaf("Decide", 0, 310, attributes=attributes)
+        _search(stage)
+        attributes = node("Decide", node_iteration=2, node_action="answer", node_next="Answer")
+        stage.leaf("Decide", 830, 900, attributes=attributes)
+        stage.leaf("Answer", 900, 1240, attributes=node("Answer", node_action="done"))
+    return stage.run
+
+
+def _search(stage: Stage) -> None:
+    changes = diff(
+        {"op": "replace", "path": "/context", "was": "", "value": "Cats purr.", "phase": "post"},
+        {"op": "remove", "path": "/draft", "was": [1, 2], "phase": "exec"},
+    )
+    attributes = node(
+        "Search",
+        node_action="decide",
+        node_next="Decide",
+        node_attempts=2,
+        node_max_retries=3,
+        shared_changed=("context",),
+        shared_diff=changes,
+    )
+    with stage.span("Search", 310, 830, attributes):
+        failed = attempt(1, attempt_wait=0.1)
+        error = TimeoutError("read timed out")
+        stage.leaf("Search attempt", 310, 400, attributes=failed, error=error)
+        with stage.span("Search attempt", 500, 830, attempt(2)):
+            stage.leaf("chat gpt-5", 510, 820, scope="some.llm.client")
