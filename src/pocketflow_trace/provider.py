@@ -17,12 +17,15 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from opentelemetry import trace
+from opentelemetry.instrumentation.pocketflow.resource import complete_resource
 from pocketflow_trace.ids import SystemIdGenerator
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.util._decorator import _AgnosticContextManager
-    from opentelemetry.util.types import Attributes
+    from opentelemetry.util.types import Attributes, AttributeValue
 
 
 class _Extensible(Protocol):
@@ -66,6 +69,7 @@ class FollowingTracerProvider(trace.TracerProvider):
         self._preferred: trace.TracerProvider | None = None
         self._processors: list[SpanProcessor] = []
         self._adopted: list[_Extensible] = []
+        self._facts: Mapping[str, AttributeValue] = {}
         self._lock = threading.Lock()
 
     def prefer(self, provider: trace.TracerProvider | None) -> None:
@@ -78,6 +82,21 @@ class FollowingTracerProvider(trace.TracerProvider):
             self._processors.append(span_processor)
             for provider in (self._own, *self._adopted):
                 provider.add_span_processor(span_processor)
+
+    @property
+    def resource(self) -> Resource:
+        """Our own provider's resource."""
+        return self._own.resource
+
+    def _update_resource(self, resource: Resource) -> None:
+        """Add facts to the resource of every provider that is or will be used.
+
+        The instrumentation calls this, by the name that it has in the SDK's providers.
+        """
+        with self._lock:
+            self._facts = resource.attributes
+            for provider in (self._own, *self._adopted):
+                complete_resource(provider, self._facts)
 
     def current(self) -> _Extensible:
         """Return the provider in use, with our processors added."""
@@ -95,6 +114,7 @@ class FollowingTracerProvider(trace.TracerProvider):
                 return
             for processor in self._processors:
                 provider.add_span_processor(processor)
+            complete_resource(provider, self._facts)
             self._adopted.append(provider)
 
     def get_tracer(

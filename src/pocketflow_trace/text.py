@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from typing import Final
 
 _ASCII: Final = str.maketrans({"→": "->", "…": "..."})
-
-_UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories that could move the cursor, hide text or turn its direction."""
 
 _NANOS: Final = 1_000_000_000
 
 
 def printable(text: str) -> str:
-    """Return the text with control characters, invisible ones and line breaks escaped.
+    """Return the text with everything escaped that is not printable.
 
-    Whatever a program stores can be printed this way: it stays on its line and changes neither
-    colours nor cursor.
+    Whatever a program stores can be printed this way: it stays on its line, hides nothing, and
+    changes neither colours nor cursor nor the direction of writing.
     """
-    if text.isascii() and text.isprintable():
+    if text.isprintable():
         return text
-    return "".join(_escape(char) for char in text)
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
 
 
 def _escape(char: str) -> str:
-    if unicodedata.category(char) not in _UNSAFE:
-        return char
     return char.encode("unicode_escape").decode("ascii")
 
 

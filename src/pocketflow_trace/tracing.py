@@ -40,7 +40,7 @@ class Delivery:
         if not lost.count:
             return ""
         where = f"see {lost.path}" if lost.path else "they are lost"
-        problem = f", and not all could be written: {lost.problem}" if lost.problem else ""
+        problem = f", and the file failed: {lost.problem}" if lost.problem else ""
         return printable(
             f"{plural(lost.count, 'span')} could not be sent to {self._target.endpoint} "
             f"({self.outbox.reason}); {where}{problem}"
@@ -109,6 +109,5 @@ def _instrument(provider: FollowingTracerProvider) -> None:
 
     if instrumentor.is_instrumented_by_opentelemetry:  # By `opentelemetry-instrument`.
         instrumentor.uninstrument()
-    # The file may be a copy in the program's own folder: no distribution needs to be installed.
-    instrument(tracer_provider=provider, skip_dep_check=True)
+    instrument(tracer_provider=provider)
     instrumentor.instrument = instrument_for_program

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import string
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -271,19 +272,24 @@ def test_a_very_long_name_is_judged_by_its_end() -> None:
     assert REDACTOR.secret_key("api_key_" + "x" * 1_000_000) is False
 
 
-def test_a_name_of_the_users_own_type_runs_none_of_its_code() -> None:
+class _TextOfTheUser(str):
+    """A string that must only be read as the text it holds."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: object) -> Any:
+        raise AssertionError
+
+    __hash__ = __eq__ = __len__ = __contains__ = __getitem__ = __str__ = lower = _refuse
+
+
+def test_a_string_of_the_users_own_type_runs_none_of_its_code() -> None:
     """A str subclass is read as the text it holds."""
+    ordinary = _TextOfTheUser("an ordinary sentence, with tokens: none")
 
-    class Name(str):
-        __slots__ = ()
-
-        def __hash__(self) -> int:
-            raise AssertionError
-
-        def __eq__(self, other: object) -> bool:
-            raise AssertionError
-
-    assert REDACTOR.secret_key(Name("password")) is True
+    assert REDACTOR.secret_key(_TextOfTheUser("password")) is True
+    assert REDACTOR.text(ordinary) is ordinary
+    assert REDACTOR.text(_TextOfTheUser(f"password={HUNTER}")) == f"password={REDACTED}"
 
 
 def test_added_keys_match_like_built_in_ones() -> None:
@@ -293,6 +299,7 @@ def test_added_keys_match_like_built_in_ones() -> None:
     names = ["tax_number", "taxNumber", "Tax-Number", "customer_ssn", "Пароль"]
     assert [redactor.secret_key(name) for name in names] == [True] * 5
     assert redactor.secret_key("assn") is False
+    assert redactor.text("Мой Пароль=тайна") == f"Мой Пароль={REDACTED}"
     assert redactor.text("customer_ssn=078051120, n=1") == f"customer_ssn={REDACTED}, n=1"
     assert REDACTOR.secret_key("ssn") is False
 

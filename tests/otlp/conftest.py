@@ -1,4 +1,4 @@
-"""The collector that the tests of this folder send to."""
+"""What the tests of this folder share: a collector, and the ways to send to it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ def protocol(request: pytest.FixtureRequest) -> str:
     """Both of OTLP's protocols, by the names that `OTEL_EXPORTER_OTLP_PROTOCOL` takes."""
     name: str = request.param
     return name
+
+
+@pytest.fixture(params=[False, True], ids=["in code", "zero code"])
+def zero_code(request: pytest.FixtureRequest) -> bool:
+    """Both ways to instrument a program."""
+    instrument: bool = request.param
+    return instrument
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ import contextlib
 import os
 import sys
 from importlib.machinery import BuiltinImporter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from pocketflow_trace.tracing import Tracing
 
@@ -84,26 +85,55 @@ class _Report:
         if self.tracing is not None:
             with contextlib.suppress(KeyboardInterrupt):
                 self.tracing.close()
-        # The program's output first, where both go to one file. Any stream may be gone by now.
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            sys.stdout.flush()
-        with contextlib.suppress(OSError, ValueError):
-            self._print_tree()
+        # What the program printed comes first, where all goes to one file. Any stream may be gone.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        with contextlib.suppress(OSError, ValueError), _own_stderr() as file:
+            if file is not None:
+                self._write(file)
+        _stay_interrupted()
 
-    def _print_tree(self) -> None:
-        stderr = sys.__stderr__  # What the program put in its place is for the program's messages.
-        if stderr is None:
-            return
+    def _write(self, file: TextIO) -> None:
         run = None if self.tracing is None else self.tracing.run()
         if run is not None and run.roots:
             from pocketflow_trace.console import print_run  # noqa: PLC0415 - rich, only when used
 
-            print_run(run, stderr)
+            print_run(run, file)
         elif _program_began():
-            stderr.write(f"pocketflow-trace: {self.nothing_because}\n")
+            file.write(f"pocketflow-trace: {self.nothing_because}\n")
         if self.tracing is not None and (complaint := self.tracing.complaint()):
-            stderr.write(f"pocketflow-trace: {complaint}\n")
-        stderr.flush()
+            file.write(f"pocketflow-trace: {complaint}\n")
+
+
+def _own_stderr() -> AbstractContextManager[TextIO | None]:
+    """Open the stderr that the process began with once more; None where it is gone.
+
+    What the program put in the place of `sys.stderr` is for the program's own messages. And what
+    cannot be written must not stay in the original's buffer: Python would fail to write it too,
+    and change the exit code.
+
+    Raises:
+        OSError: It has no file descriptor, or a closed one.
+        ValueError: It is closed.
+    """
+    stderr = sys.__stderr__
+    if stderr is None:
+        return contextlib.nullcontext()
+    return open(  # noqa: PTH123 - a descriptor is no path
+        stderr.fileno(), "w", encoding=stderr.encoding, errors="backslashreplace", closefd=False
+    )
+
+
+def _stay_interrupted() -> None:
+    """Let Python still end by SIGINT where a KeyboardInterrupt ended the program.
+
+    Python remembers that in a flag which each `exec` of text clears, and the imports of the report
+    call it, to make dataclasses. An `exec` that is interrupted itself sets the flag again.
+    """
+    if getattr(sys, "last_type", None) is KeyboardInterrupt:
+        with contextlib.suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt")  # noqa: S102 - see above
 
 
 def _program_began() -> bool:

@@ -259,6 +259,12 @@ _ENVIRONMENT: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
 }
 
 
+VARIABLES: Final[Mapping[str, str]] = {
+    option: variable for option, (variable, _) in _ENVIRONMENT.items()
+}
+"""The environment variable of each option."""
+
+
 def _environment() -> dict[str, Any]:
     """The options that the environment sets rightly."""
     options: dict[str, Any] = {}

@@ -66,7 +66,7 @@ def report(place: str, exc: Exception) -> None:
 
 
 def of_user(function: Callable[[T], str], value: T, default: str) -> str:
-    """Calls a piece of the user's code that may raise anything, such as an exception's `__str__`."""
+    """Calls the user's code where it may raise anything, such as an exception's `__str__`."""
     try:
         return function(value)
     except Exception:  # noqa: BLE001 - this is the boundary

@@ -103,8 +103,7 @@ def complete_resource(
     resource = _resource_of(provider)
     if not lacking or update is None or resource is None:
         return lacking
-    # An empty schema URL, because resources with different ones refuse to merge.
-    update(type(resource)(lacking))
+    update(_like(resource, lacking))
     still_lacking = _lacking(provider, lacking)
     if semconv.PROCESS_PID in lacking.keys() - still_lacking.keys():
         _renew_pid_after_fork(provider)
@@ -131,6 +130,11 @@ def _lacking(
     return {key: value for key, value in attributes.items() if key not in present}
 
 
+def _like(resource: Any, attributes: Mapping[str, AttributeValue]) -> Any:
+    """A resource of the same class, without a schema: those with different ones do not merge."""
+    return resource.__class__(attributes)
+
+
 def _renew_pid_after_fork(provider: object) -> None:
     """Keep `process.pid` true in a forked child, as the SDK does with what it detects itself."""
     if not hasattr(os, "register_at_fork"):
@@ -140,8 +144,8 @@ def _renew_pid_after_fork(provider: object) -> None:
     def renew() -> None:
         living = reference()
         if living is not None:
-            resource_class: type[Any] = type(_resource_of(living))
-            getattr(living, _UPDATE)(resource_class({semconv.PROCESS_PID: os.getpid()}))
+            renewed = _like(_resource_of(living), {semconv.PROCESS_PID: os.getpid()})
+            getattr(living, _UPDATE)(renewed)
 
     # Hooks run in the order they were registered, so after the one with which the provider
     # renews its locks.
@@ -292,10 +296,9 @@ def _script_directory() -> Path | None:
     if not isinstance(file, str) or not file or file.startswith("-"):
         return None
     script = _real(file)
-    if script is None or not os.path.lexists(script):
-        return None
-    # A zipped program is a file, with its main script inside.
-    return next(filter(os.path.isdir, script.parents), None)
+    # A directory can be a script, and so can a zipped program, with its main file inside.
+    places = () if script is None else (script, *script.parents)
+    return next(filter(os.path.isdir, places), None)
 
 
 def _real(path: str | os.PathLike[str]) -> Path | None:

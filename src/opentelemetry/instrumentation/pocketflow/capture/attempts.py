@@ -143,7 +143,8 @@ def _used_for_attribute(code: CodeType, name: str) -> list[bool]:
     uses: list[bool] = []
     for instruction, following in zip(instructions, [*instructions[1:], None], strict=True):
         # Some versions load two variables in one instruction; the last is on top of the stack.
-        names = instruction.argval if type(instruction.argval) is tuple else (instruction.argval,)
+        value: Any = instruction.argval
+        names: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
         if not instruction.opname.startswith(("LOAD_FAST", "STORE_FAST", "DELETE_FAST")):
             continue
         if name in names:

@@ -6,7 +6,7 @@ import linecache
 import re
 import types
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.instrumentation.pocketflow.capture import reading
 from opentelemetry.instrumentation.pocketflow.record import Location
@@ -150,14 +150,14 @@ def successors_of(node: object) -> dict[str, Any] | None:
     """A node's own successors, by action. A copy of the node shares the very same dict."""
     own = reading.instance_dict(node)
     successors = own.get("successors") if own is not None else None
-    return successors if type(successors) is dict else None
+    return cast("dict[str, Any]", successors) if type(successors) is dict else None
 
 
 def params_of(node: object) -> dict[str, Any] | None:
     """A node's params, where it has any."""
     own = reading.instance_dict(node)
     params = own.get("params") if own is not None else None
-    return params if type(params) is dict else None
+    return cast("dict[str, Any]", params) if type(params) is dict else None
 
 
 def max_retries_of(node: object) -> int | None:

@@ -92,7 +92,9 @@ def _key_of(node: object) -> object:
 
 
 def _action_text(action: Any) -> str:
-    return cut_text(action, _MAX_TEXT) if type(action) is str else reading.class_name(type(action))
+    if isinstance(action, str):
+        return cut_text(str.__str__(action), _MAX_TEXT)
+    return reading.class_name(cast("type", type(action)))
 
 
 @lru_cache(maxsize=128)

@@ -8,7 +8,7 @@ hides it from its hook; then the run is opened one step further out, by the flow
 from __future__ import annotations
 
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
@@ -57,7 +57,7 @@ class Hook:
         self, wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: Kwargs
     ) -> Any:
         """Called by wrapt in place of the method."""
-        scope = self._open(instance, args, kwargs)
+        scope = self.safely_open(instance, args, kwargs)
         if scope is None:
             return wrapped(*args, **kwargs)
         if scope.again:
@@ -77,8 +77,9 @@ class Hook:
 
         return ask
 
-    @guarded(None)
-    def _open(self, instance: object, args: Args, kwargs: Kwargs) -> Scope | None:
+    @guarded(cast("Scope | None", None))
+    def safely_open(self, instance: object, args: Args, kwargs: Kwargs) -> Scope | None:
+        """Like `open`, but never raises, and opens nothing where tracing is off."""
         if not self.session.active or not is_instrumentation_enabled():
             return None
         return self.open(instance, args, kwargs)
@@ -94,6 +95,7 @@ class RunHook(Hook):
     """`_run` and `_run_async`: one run."""
 
     def open(self, instance: object, args: Args, kwargs: Kwargs) -> Scope | None:
+        """The scope of a call; None where the call is only passed on."""
         frame = current_frame()
         if isinstance(frame, NodeRun) and frame.claim(instance):
             return None
@@ -104,6 +106,7 @@ class EntryHook(Hook):
     """`run` and `run_async`: opens the run where the user's own `_run` would hide it."""
 
     def open(self, instance: object, args: Args, kwargs: Kwargs) -> Scope | None:
+        """The scope of a call; None where the call is only passed on."""
         facts = self.session.prepared(type(instance)).facts
         if not facts.own_run or facts.skipped:
             return None
@@ -120,6 +123,7 @@ class ExecHook(Hook):
         self._observable = method if is_observable(method) else None
 
     def open(self, instance: object, args: Args, kwargs: Kwargs) -> Scope | None:
+        """The scope of a call; None where the call is only passed on."""
         frame = current_frame()
         value = argument(args, kwargs, 0, "items" if self._is_batch else "prep_res")
         if not isinstance(frame, NodeRun) or not frame.is_for(instance):
@@ -135,6 +139,7 @@ class OrchHook(Hook):
     """`_orch` and `_orch_async`: one way through a flow."""
 
     def open(self, instance: object, args: Args, kwargs: Kwargs) -> Scope | None:
+        """The scope of a call; None where the call is only passed on."""
         frame = current_frame()
         store = argument(args, kwargs, 0, "shared")
         params: Mapping[str, Any] | None = argument(args, kwargs, 1, "params")

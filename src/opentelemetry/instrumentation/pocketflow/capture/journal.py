@@ -230,7 +230,8 @@ class Journal:
 
     def _compare_top(self, top: dict[Any, Any], changes: list[Change]) -> None:
         old_keys, old_items = self._keys, self._items
-        self._keys, self._items = keys, items = reading.contents_of(top, Kind.DICT)
+        keys, items = reading.pairs_of(top)
+        self._keys, self._items = keys, items
         kept = len(old_keys)
         if same_objects(keys[:kept], old_keys):
             # The usual case: nothing was removed, so every key stands where it stood.

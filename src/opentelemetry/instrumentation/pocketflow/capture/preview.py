@@ -41,7 +41,7 @@ _MAX_INT_BITS: Final = 256
 _LOOK_AHEAD: Final = 256
 """Characters beyond a cut that redaction sees, so that a secret at the border is recognised."""
 
-_quote = cast("Callable[[str], str]", encode_basestring)
+_quote: Final[Callable[[str], str]] = encode_basestring
 
 
 class Recorded(Protocol):
@@ -190,7 +190,7 @@ class _Preview:
         return value, value.bit_length() // 3 + 2
 
     def _show_instance(self, value: Any, budget: int) -> tuple[Json, int]:
-        cls = type(value)
+        cls = cast("type", type(value))
         name = _enum_text(value)
         if name is not None:
             return self._show_text(name, budget)
@@ -221,7 +221,7 @@ class _Preview:
         self._path.append(id(value))
         try:
             keys, items = contents
-            children = recorded.children if recorded is not None else {}
+            children: Mapping[int, Recorded] = recorded.children if recorded is not None else {}
             if keys is None:
                 return self._show_sequence(items, length, budget, children, depth)
             return self._show_mapping(keys, items, length, budget, children, depth)
@@ -312,7 +312,7 @@ def _text_of(value: Any) -> str:
     try:
         return str(value)
     except ValueError:  # digits limit of a Fraction or Decimal
-        return reading.class_name(type(value))
+        return reading.class_name(cast("type", type(value)))
 
 
 def _enum_text(value: object) -> str | None:

@@ -91,12 +91,21 @@ _BASES: Final = (
 )
 
 # The builtins' own methods, which pass over those of a subclass.
-dict_len: Final[Callable[[Any], int]] = dict.__len__
-dict_keys: Final[Callable[[Any], Collection[Any]]] = dict.keys
-dict_values: Final[Callable[[Any], Collection[Any]]] = dict.values
-_dict_items: Final[Callable[[Any], Iterable[tuple[Any, Any]]]] = dict.items
-_list_iter: Final[Callable[[Any], Iterator[Any]]] = list.__iter__
-_list_slice: Final[Callable[[Any, slice], list[Any]]] = list.__getitem__
+dict_len: Final[Callable[[Any], int]] = dict[Any, Any].__len__
+dict_keys: Final[Callable[[Any], Collection[Any]]] = dict[Any, Any].keys
+dict_values: Final[Callable[[Any], Collection[Any]]] = dict[Any, Any].values
+_dict_items: Final[Callable[[Any], Iterable[tuple[Any, Any]]]] = dict[Any, Any].items
+_list_len: Final[Callable[[Any], int]] = list[Any].__len__
+_list_iter: Final[Callable[[Any], Iterator[Any]]] = list[Any].__iter__
+_list_slice: Final[Callable[[Any, slice], list[Any]]] = list[Any].__getitem__
+_tuple_len: Final[Callable[[Any], int]] = tuple[Any, ...].__len__
+_tuple_iter: Final[Callable[[Any], Iterator[Any]]] = tuple[Any, ...].__iter__
+_set_len: Final[Callable[[Any], int]] = set[Any].__len__
+_set_iter: Final[Callable[[Any], Iterator[Any]]] = set[Any].__iter__
+_frozenset_len: Final[Callable[[Any], int]] = frozenset[Any].__len__
+_frozenset_iter: Final[Callable[[Any], Iterator[Any]]] = frozenset[Any].__iter__
+_deque_len: Final[Callable[[Any], int]] = deque[Any].__len__
+_deque_iter: Final[Callable[[Any], Iterator[Any]]] = deque[Any].__iter__
 
 # `type`'s own descriptors, so that a metaclass's `__getattribute__` is never asked.
 _namespace_of: Final[Callable[[type], dict[str, Any]]] = type.__dict__["__dict__"].__get__
@@ -172,17 +181,7 @@ def size_of(value: object) -> int | None:
 
 def length_of(value: Any, kind: Kind) -> int:
     """Number of items or fields of a container of that kind."""
-    if kind is Kind.DICT:
-        return dict.__len__(value)
-    if kind is Kind.LIST:
-        return list.__len__(value)
-    if kind is Kind.TUPLE:
-        return tuple.__len__(value)
-    if kind is Kind.SET:
-        return (set if is_subclass(type(value), set) else frozenset).__len__(value)
-    if kind is Kind.DEQUE:
-        return deque.__len__(value)
-    return len(fields_of(value))
+    return _LENGTH[kind](value)
 
 
 def contents_of(value: Any, kind: Kind) -> tuple[list[Any] | None, list[Any]]:
@@ -191,12 +190,10 @@ def contents_of(value: Any, kind: Kind) -> tuple[list[Any] | None, list[Any]]:
     Raises:
         RuntimeError: another thread changes the container just now.
     """
-    if kind is Kind.LIST:
-        return None, list(_list_iter(value))
     if kind is Kind.DICT:
-        return _pairs(value)
+        return pairs_of(value)
     if kind is Kind.FIELDS:
-        return _pairs(fields_of(value))
+        return pairs_of(fields_of(value))
     return None, list(_ITERATE[kind](value))
 
 
@@ -237,7 +234,7 @@ def instance_dict(value: object) -> dict[str, Any] | None:
     """The `__dict__` of an instance itself, not a copy; None where it has none."""
     getter = _facts_of(type(value)).dict_of
     own = getter(value) if getter is not None else None
-    return own if type(own) is dict else None
+    return cast("dict[str, Any]", own) if type(own) is dict else None
 
 
 def is_mutable_in_place(value: object, kind: Kind) -> bool:
@@ -245,21 +242,31 @@ def is_mutable_in_place(value: object, kind: Kind) -> bool:
     return kind is not Kind.TUPLE and not (kind is Kind.SET and type(value) is frozenset)
 
 
-def _pairs(mapping: dict[Any, Any]) -> tuple[list[Any], list[Any]]:
+def pairs_of(mapping: dict[Any, Any]) -> tuple[list[Any], list[Any]]:
+    """Keys and items of a dict, as they are at one moment."""
     # One list() of the items is atomic under the interpreter lock; keys and values taken one after
     # the other would not be.
     items = list(_dict_items(mapping))
     return [key for key, _ in items], [item for _, item in items]
 
 
-def _iterate_set(value: Any) -> Any:
-    return (set if is_subclass(type(value), set) else frozenset).__iter__(value)
+def _is_set(value: object) -> bool:
+    return is_subclass(type(value), set)
 
 
-_ITERATE: Final[dict[Kind, Callable[[Any], Any]]] = {
-    Kind.TUPLE: tuple.__iter__,
-    Kind.SET: _iterate_set,
-    Kind.DEQUE: deque.__iter__,
+_LENGTH: Final[dict[Kind, Callable[[Any], int]]] = {
+    Kind.DICT: dict_len,
+    Kind.LIST: _list_len,
+    Kind.TUPLE: _tuple_len,
+    Kind.SET: lambda value: (_set_len if _is_set(value) else _frozenset_len)(value),
+    Kind.DEQUE: _deque_len,
+    Kind.FIELDS: lambda value: len(fields_of(value)),
+}
+_ITERATE: Final[dict[Kind, Callable[[Any], Iterator[Any]]]] = {
+    Kind.LIST: _list_iter,
+    Kind.TUPLE: _tuple_iter,
+    Kind.SET: lambda value: (_set_iter if _is_set(value) else _frozenset_iter)(value),
+    Kind.DEQUE: _deque_iter,
 }
 
 

@@ -15,7 +15,6 @@ that a run of characters can match only once.
 from __future__ import annotations
 
 import base64
-import binascii
 import functools
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -160,10 +159,7 @@ def _basic(match: re.Match[str]) -> str:
     """Hide what follows `Basic` only if it decodes to ``user:password``."""
     encoded = match["secret"]
     whole_groups = len(encoded) // 4 * 4
-    try:
-        decoded = base64.b64decode(encoded[:whole_groups])
-    except binascii.Error:
-        return match[0]
+    decoded = base64.b64decode(encoded[:whole_groups])
     return match["scheme"] + REDACTED if b":" in decoded else match[0]
 
 
@@ -340,9 +336,7 @@ class Redactor:
         Only the end of a name counts: `token` and `openaiApiKey` are secret, `token_count` and
         `public_key` are not.
         """
-        # An exact str, so that no __hash__ or __eq__ of a subclass runs in the cache.
-        plain = name if type(name) is str else str.__str__(name)
-        return self._verdict(plain[-_NAME_LIMIT:])
+        return self._verdict(_plain(name)[-_NAME_LIMIT:])
 
     def text(self, text: str) -> str:
         """Replace every credential in a text.
@@ -353,12 +347,12 @@ class Redactor:
         Returns:
             The very same object where nothing was found.
         """
-        found = text
+        plain = found = _plain(text)
         for _ in range(_PASSES):
             before, found = found, self._pass(found)
             if found == before:
                 break
-        return text if found == text else found
+        return text if found == plain else found
 
     def args(self, argv: Sequence[str]) -> list[str]:
         """Redact a command line: ``--token X``, ``--token=X``, and shapes anywhere.
@@ -404,7 +398,7 @@ class Redactor:
 
     def _assignments(self, text: str) -> Iterator[_Assignment]:
         """Secret names in a text that are followed by `=` or `:`, in order."""
-        lowered = _ascii_lower(text)
+        lowered = _lower(text)
         if not any(marker in lowered for marker in self._markers):
             return
         for match in self._marked.finditer(lowered):
@@ -478,6 +472,11 @@ def _hide_match(match: re.Match[str]) -> str:
     return REDACTED if match[0] else ""
 
 
+def _plain(text: str) -> str:
+    """An exact str, so that no method of a subclass runs, nor its `__hash__` in the cache."""
+    return text if type(text) is str else str.__str__(text)
+
+
 def _words(name: str) -> tuple[str, ...]:
     return tuple(word.lower() for word in _WORD.findall(name))
 
@@ -507,9 +506,10 @@ def _is_piece_of_text(words: tuple[str, ...]) -> bool:
 _ASCII_LOWER: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
-def _ascii_lower(text: str) -> str:
+def _lower(text: str) -> str:
     """Lower case with every character in its place; `str.lower` makes two of some."""
-    return text.lower() if text.isascii() else text.translate(_ASCII_LOWER)
+    lowered = text.lower()
+    return lowered if len(lowered) == len(text) else text.translate(_ASCII_LOWER)
 
 
 def _name_start(text: str, marker_start: int) -> int:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from opentelemetry.instrumentation.pocketflow.capture.session import Session
+    from opentelemetry.instrumentation.pocketflow.config import Content as Level
 
 _DEFAULT_ACTION: Final = "default"
 _MAX_ACTION_CHARS: Final = 120
@@ -138,7 +139,7 @@ class NodeRun(Frame):
         self._attempts: Attempts | None = None
         self._key = classes.successors_of(node)
         self._store = store
-        self._show = self.facts.content
+        self._show: Level = self.facts.content
         self._node_id: str | None = None
         self._iteration: int | None = None
         self._params: str | None = None

@@ -260,6 +260,7 @@ def _containers_in(node: Node) -> Iterator[tuple[int, object, Kind]]:
     # One pass of C code over the types tells most lists apart from those worth a loop.
     if not items or ATOM_TYPE_IDS.issuperset(map(id, map(type, items))):
         return
+    item: object
     for index, item in enumerate(items):
         if id(type(item)) not in ATOM_TYPE_IDS and (kind := kind_of(item)) in CONTAINERS:
             yield index, item, kind

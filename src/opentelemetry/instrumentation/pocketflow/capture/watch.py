@@ -69,6 +69,10 @@ class StoreWatch:
         self.initial = self._show_store(shares.initial) if is_new else None
         self._record: Store | None = None
 
+    def is_open_on(self, journal: journals.Journal) -> bool:
+        """Does it watch that very store still?"""
+        return self._journal is journal and self._record is None
+
     def mark(self, phase: str) -> None:
         """A border: credits what has changed since the last one to the phase that ends here."""
         self._journal.mark(self.branch, phase, self._render)
@@ -108,7 +112,7 @@ class StoreWatch:
     def _branch_around(self) -> Branch:
         watch = self.around
         while watch is not None:
-            if watch._journal is self._journal and watch._record is None:
+            if watch.is_open_on(self._journal):
                 return watch.branch
             watch = watch.around
         return self._journal.root

@@ -1,0 +1,53 @@
+# `make demo` shows the trace of an example, `make test` runs all tests. Both set themselves up.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+EXAMPLE ?= examples/research_agent.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format readme build bench clean
+
+help: ## Show what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.demo ## Trace an example in the terminal (EXAMPLE=examples/chat.py for another)
+	$(BIN)/pocketflow-trace run $(EXAMPLE)
+
+test: $(VENV)/.dev ## Run all tests
+	$(BIN)/python -m pytest -n auto
+
+check: $(VENV)/.dev ## Lint, types, import rules, README tables
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/readme_tables.py --check
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+readme: $(VENV)/.dev ## Write the README's tables and picture anew
+	$(BIN)/python scripts/readme_tables.py
+	$(BIN)/python scripts/readme_picture.py
+
+build: $(VENV)/.dev ## Build wheel and sdist into dist/
+	$(BIN)/python -m build
+
+bench: $(VENV)/.dev ## Measure the overhead
+	$(BIN)/python benchmarks/overhead.py
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) build dist
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[instruments,terminal]'
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.demo

@@ -1,0 +1,71 @@
+"""The command line itself, without a program to run."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+from opentelemetry.instrumentation.pocketflow.version import __version__
+
+from pocketflow_trace.cli import main, run
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """The version is that of the distribution."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"pocketflow-trace {__version__}\n"
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """Help names every command, on stdout; no arguments at all get it too, as wrong usage."""
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert "run            run a program and show what its flows did" in text
+    assert main([]) == 2
+    assert capsys.readouterr().out == text
+
+
+def test_help_of_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command's help is its own."""
+    assert main(["run", "--help"]) == 0
+    assert "pocketflow-trace run -m MODULE [ARGS...]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["frobnicate"], "no command 'frobnicate'; there is: run"),
+        (["run"], "no program to run; see: pocketflow-trace run --help"),
+        (["run", "-m"], "no program to run; see: pocketflow-trace run --help"),
+        (["run", "--"], "no program to run; see: pocketflow-trace run --help"),
+        (["run", "-x", "main.py"], "unknown option '-x'; see: pocketflow-trace run --help"),
+    ],
+)
+def test_wrong_usage(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wrong usage is told in one line and ends with 2."""
+    assert main(args) == 2
+    assert capsys.readouterr() == ("", f"pocketflow-trace: {message}\n")
+
+
+@pytest.mark.parametrize("package", ["rich", "opentelemetry.sdk"])
+def test_missing_package(
+    package: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the extra the program is not run, and the line to install it is shown."""
+    monkeypatch.setattr(run, "_is_installed", lambda name: name != package)
+    assert main(["run", "main.py"]) == 2
+    assert capsys.readouterr().err == (
+        f"pocketflow-trace: {package} is missing; install it with:\n"
+        "  pip install 'opentelemetry-instrumentation-pocketflow[terminal]'\n"
+    )
+
+
+def test_isolated_interpreter(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interpreter that ignores PYTHONPATH is refused rather than run untraced."""
+    flags = types.SimpleNamespace(ignore_environment=1, isolated=1, no_site=0)
+    monkeypatch.setattr(sys, "flags", flags)
+    assert main(["run", "main.py"]) == 2
+    assert "cannot trace under Python's options -E, -I and -S" in capsys.readouterr().err
