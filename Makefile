@@ -45,7 +45,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[instruments,terminal]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[pocketflow,terminal]'
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml

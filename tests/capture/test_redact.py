@@ -280,7 +280,7 @@ class _TextOfTheUser(str):
     def _refuse(self, *_: object) -> Any:
         raise AssertionError
 
-    __hash__ = __eq__ = __len__ = __contains__ = __getitem__ = __str__ = lower = _refuse
+    __hash__ = __eq__ = __len__ = __contains__ = __str__ = _refuse
 
 
 def test_a_string_of_the_users_own_type_runs_none_of_its_code() -> None:

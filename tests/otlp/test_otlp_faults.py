@@ -41,7 +41,7 @@ print(time.monotonic() - start, file=sys.stderr)
     params=[faults.refused, faults.hung, faults.unavailable], ids=["refused", "hung", "503"]
 )
 def fault(request: pytest.FixtureRequest) -> faults.Fault:
-    """Each way in which a collector can fail."""
+    """Each way in which a collector can fail; to gRPC the 503 is a server that speaks no HTTP/2."""
     chosen: faults.Fault = request.param
     return chosen
 

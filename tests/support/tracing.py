@@ -14,13 +14,12 @@ import inspect
 import json
 import logging
 import traceback
-import types
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import wrapt
 from opentelemetry.sdk.resources import Resource
@@ -31,6 +30,10 @@ from opentelemetry import context as context_api
 from opentelemetry.instrumentation import pocketflow as package
 from opentelemetry.instrumentation.pocketflow import PocketFlowInstrumentor, guard
 from support.framework import pocketflow
+
+if TYPE_CHECKING:
+    import types
+    from collections.abc import Generator, Iterator, Sequence
 
 Program: TypeAlias = Callable[["Stage"], Any]
 Store: TypeAlias = Any
@@ -152,11 +155,10 @@ def _nodes(roots: Sequence[Any]) -> Iterator[str]:
         if node is None or id(node) in seen:
             continue
         seen.add(id(node))
+        cls: type[Any] = type(node)
         own: dict[str, Any] = getattr(node, "__dict__", {})
-        yield f"{type(node).__name__} {sorted(own)} {sorted(vars(type(node)))}"
-        for value in (own.get("start_node"), own.get("start")):
-            pending.append(value)
-        pending += own.get("successors", {}).values()
+        yield f"{cls.__name__} {sorted(own)} {sorted(vars(cls))}"
+        pending += [own.get("start_node"), own.get("start"), *own.get("successors", {}).values()]
 
 
 # --- the trace ------------------------------------------------------------------------------
@@ -207,7 +209,7 @@ class Node:
 
     def get(self, name: str) -> Any:
         """An attribute, or None."""
-        return self[name] if name in self else None
+        return self.attributes.get(name, self.attributes.get(f"pocketflow.{name}"))
 
     def pick(self, *names: str) -> dict[str, Any]:
         """Those of the named attributes that are there."""
@@ -256,7 +258,7 @@ def _bytes_of(attributes: dict[str, Any]) -> int:
 
 def _value_bytes(value: Any) -> int:
     if isinstance(value, tuple | list):
-        return sum(map(_value_bytes, value))
+        return sum(map(_value_bytes, cast("Sequence[Any]", value)))
     return len(value.encode()) if isinstance(value, str) else 8
 
 
@@ -349,7 +351,7 @@ class _LogRecords(logging.Handler):
 
 
 @contextlib.contextmanager
-def logged() -> Iterator[list[str]]:
+def logged() -> Generator[list[str]]:
     """The warnings that OpenTelemetry logs, ours and the SDK's."""
     handler, logger = _LogRecords(), logging.getLogger("opentelemetry")
     logger.addHandler(handler)
@@ -360,7 +362,7 @@ def logged() -> Iterator[list[str]]:
 
 
 @contextlib.contextmanager
-def faults_raise() -> Iterator[None]:
+def faults_raise() -> Generator[None]:
     """A fault of the tracer fails the test."""
     before, guard.reraise = guard.reraise, True
     try:
@@ -382,7 +384,7 @@ def methods_of(*modules: types.ModuleType) -> list[tuple[type, dict[str, object]
 @contextlib.contextmanager
 def tracing(
     *, sampler: Any = None, framework: types.ModuleType = pocketflow, **options: Any
-) -> Iterator[Tracing]:
+) -> Generator[Tracing]:
     """Instruments, and checks that nothing is left behind afterwards.
 
     Args:

@@ -273,6 +273,13 @@ def test_no_flow(program: Callable[..., Path]) -> None:
     assert tree == "pocketflow-trace: no flow or node of PocketFlow ran\n"
 
 
+def test_sampled_out(program: Callable[..., Path]) -> None:
+    """Where a sampler may be the reason for an empty run, it is named."""
+    cwd = program("flow().run({})\n")
+    tree = both("main.py", cwd=cwd, env={"OTEL_TRACES_SAMPLER": "always_off"}).tree()
+    assert tree.endswith("ran, or OTEL_TRACES_SAMPLER=always_off left it out\n")
+
+
 def test_disabled(program: Callable[..., Path]) -> None:
     """OpenTelemetry's switch turns tracing off, and the reason is said."""
     cwd = program("flow().run({})\n")

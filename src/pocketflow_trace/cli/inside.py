@@ -56,6 +56,8 @@ class _Report:
     def __init__(self) -> None:
         self.tracing: Tracing | None = None
         self.nothing_because = "no flow or node of PocketFlow ran"
+        if sampler := os.environ.get("OTEL_TRACES_SAMPLER"):
+            self.nothing_because += f", or OTEL_TRACES_SAMPLER={sampler} left it out"
         self._pid = os.getpid()
         self._import_path = list(sys.path)
 

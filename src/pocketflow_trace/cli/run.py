@@ -33,8 +33,9 @@ usage: pocketflow-trace run PROGRAM [ARGS...]
        pocketflow-trace run -m MODULE [ARGS...]
 
 The exit code, stdin and stdout are the program's own. Child processes are not traced. A program
-that is killed or ends with os._exit prints no tree. Install this package where the program's own
-packages are: the program runs with the same interpreter.
+that is killed or ends with os._exit prints no tree. Where the program sets a tracer provider of its
+own, PocketFlow's spans go there too. Install this package where the program's own packages are: the
+program runs with the same interpreter.
 
 environment:
   OTEL_EXPORTER_OTLP_ENDPOINT      also send the spans to this collector; if it does not answer,

@@ -184,19 +184,19 @@ SHARED_INITIAL: Final = "pocketflow.shared.initial"
 """flow, node: JSON string. The store when its outermost run began."""
 
 SHARED_DIFF: Final = "pocketflow.shared.diff"
-"""flow, node: JSON string. JSON Patch (RFC 6902) of the changes first seen here, each with the extra members `was` (what stood there), `phase` (`prep`, `exec`, `post`; `run` where the node's own `_run` hides the borders; `elsewhere` for another branch or code between nodes) and `seq` (order among all changes of the store)."""
+"""flow, node: JSON string. JSON Patch (RFC 6902) of the changes first seen here, where there are any, each with the extra members `was` (what stood there), `phase` (`prep`, `exec`, `post`; `run` where the node's own `_run` hides the borders; `elsewhere` for another branch or code between nodes) and `seq` (order among all changes of the store)."""
 
 SHARED_DIFF_OMITTED: Final = "pocketflow.shared.diff.omitted"
 """flow, node: int. Changes that did not fit into the diff's budget."""
 
 SHARED_ADDED: Final = "pocketflow.shared.added"
-"""flow, node: string[]. Top-level keys that this run added."""
+"""flow, node: string[]. Top-level keys whose addition was first seen here."""
 
 SHARED_CHANGED: Final = "pocketflow.shared.changed"
-"""flow, node: string[]. Top-level keys that this run changed, in place or by assignment."""
+"""flow, node: string[]. Top-level keys whose change, in place or by assignment, was first seen here. What the nodes of a flow change stands on the nodes."""
 
 SHARED_REMOVED: Final = "pocketflow.shared.removed"
-"""flow, node: string[]. Top-level keys that this run removed."""
+"""flow, node: string[]. Top-level keys whose removal was first seen here."""
 
 SHARED_CONCURRENT: Final = "pocketflow.shared.concurrent"
 """flow, node: bool. True where another branch ran on the same store at the same time, so that a change may be the other's."""

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 EXEC: Final = frozenset({"exec", "exec_async"})
 FALLBACK: Final = frozenset({"exec_fallback", "exec_fallback_async"})
 WAIT: Final = "wait"
-_WATCHED: Final = EXEC | FALLBACK | {WAIT, "max_retries", "cur_retry"}
+ALLOWED: Final = "max_retries"
+_WATCHED: Final = EXEC | FALLBACK | {WAIT, ALLOWED, "cur_retry"}
 
 
 class AttemptListener:
@@ -42,6 +43,9 @@ class AttemptListener:
         self._waiting = False
         # A run may take place while an outer exception is handled: that one is no failure here.
         self._handled_outside = sys.exc_info()[1]
+
+    def on_allowed(self, attempts: object) -> None:
+        """What the node says about the attempts it allows."""
 
     def on_begin(self) -> None:
         """An attempt begins."""
@@ -75,6 +79,8 @@ class AttemptListener:
             self.on_begin()
         elif name in FALLBACK:
             self.fallback = True
+        elif name == ALLOWED:
+            self.on_allowed(value)
         elif name == WAIT and self._failed_at is not None:
             self._waiting = True
             self.on_wait(value)

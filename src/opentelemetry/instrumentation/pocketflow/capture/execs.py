@@ -46,7 +46,6 @@ class TracedAttempts(AttemptListener):
         super().__init__()
         self._run = run
         self._around = span
-        self._has_spans = span is not None and run.allowed != 1
         self._span: Span | None = None
         self._token: Token[Context] | None = None
         self._wait: float | None = None
@@ -55,10 +54,15 @@ class TracedAttempts(AttemptListener):
         self._ended_at: int | None = None
         self._recorded: BaseException | None = None
 
+    def on_allowed(self, attempts: object) -> None:
+        """The number may be a property, so that the node itself does not hold it."""
+        if type(attempts) is int:
+            self._run.allowed = attempts
+
     def on_begin(self) -> None:
         """An attempt begins; what it calls belongs to its span."""
         self._wait, self._error_type, self._cancelled, self._ended_at = None, None, False, None
-        if not self._has_spans:
+        if self._around is None or self._run.allowed in {None, 1}:
             return
         session, around = self._run.session, context_api.get_current()
         attributes = session.start_attributes(semconv.KIND_ATTEMPT)
