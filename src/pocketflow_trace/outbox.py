@@ -49,7 +49,7 @@ class Outbox(SpanProcessor):
 
     def __init__(self, exporter: SpanExporter, undelivered: UndeliveredFile) -> None:
         self._exporter = exporter
-        self._export = guarded(SpanExportResult.FAILURE)(exporter.export)
+        self._send = guarded(default=False)(self._export)
         self._undelivered = undelivered
         self._witness = LogWitness()
         # What follows is shared with the thread and changes under the condition's lock.
@@ -156,10 +156,18 @@ class Outbox(SpanProcessor):
         if time.monotonic() < self._silent_until:
             return False
         self._witness.reason = ""
-        if self._export(batch) is SpanExportResult.SUCCESS:
+        if self._send(batch):
             return True
         self._silent_until = time.monotonic() + PAUSE
         return False
+
+    def _export(self, batch: Sequence[ReadableSpan]) -> bool:
+        try:
+            return self._exporter.export(batch) is SpanExportResult.SUCCESS
+        except OSError as exc:
+            # The errors of `requests` are of this kind, and older exporters let them pass.
+            self._witness.note(exc)
+            return False
 
 
 def _start(work: Callable[[], None]) -> threading.Thread | None:

@@ -20,6 +20,7 @@ _OTHERS: Final = ("opentelemetry.exporter.otlp.common.http", "urllib3.connection
 _REASONS: Final = (
     re.compile(r"error details: (?P<why>.+)", re.DOTALL),
     re.compile(r"code: (?P<why>\d+, reason: .+)", re.DOTALL),
+    re.compile(r"error code: (?P<why>[^,]+)"),
     re.compile(r"Transient error (?P<why>.+?) encountered while exporting", re.DOTALL),
 )
 """Where the exporters' messages say why. A message without it was a timeout."""
@@ -49,6 +50,10 @@ class LogWitness(logging.Filter):
         """Let all records pass again."""
         for name in (*_EXPORTERS, *_OTHERS):
             logging.getLogger(name).removeFilter(self)
+
+    def note(self, exc: BaseException) -> None:
+        """Keep an exception as the reason."""
+        self.reason = _innermost(exc)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep the reason of a record of the own thread, and stop it."""

@@ -132,7 +132,7 @@ HIDDEN_NAMES = """
     MYSQL_PWD passphrase password_hash smtp_pass secret client_secret webhookSecret secrets
     authorization Authorization Proxy-Authorization auth basic_auth cookie Cookies set-cookie
     private_key ssh_key signing_key aws_secret_access_key aws_access_key_id AccountKey credential
-    credentials GOOGLE_APPLICATION_CREDENTIALS session_id sessionid sessionId PHPSESSID session_key
+    credentials GOOGLE_APPLICATION_CREDENTIALS PHPSESSID session_key
     connection_string connectionString conn_str jwt openai_key --api-key
 """
 
@@ -140,7 +140,7 @@ SHOWN_NAMES = """
     tokens max_tokens token_count prompt_tokens total_tokens tokenizer token_ids token_type
     eos_token pad_token special_token next_token next_page_token NextToken cost_per_token
     usd_per_input_token first_token author authors authenticated requires_auth keyboard key keys
-    primary_key public_key foreign_key cache_key sort_key monkey secretary secretariat session
+    primary_key public_key foreign_key cache_key sort_key monkey secretary secretariat session session_id sessionId
     sessions pass passed bypass compass OLDPWD cwd passage cookie_policy password_policy
     credentials_file api_key_count keyword hotkey user_id passenger conn connected
 """

@@ -7,6 +7,7 @@ from dataclasses import FrozenInstanceError, fields
 from typing import Any
 
 import pytest
+
 from opentelemetry.instrumentation.pocketflow import Config
 from opentelemetry.instrumentation.pocketflow.config import VARIABLES
 

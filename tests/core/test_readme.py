@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from opentelemetry.instrumentation.pocketflow import PocketFlowInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from opentelemetry.instrumentation.pocketflow import PocketFlowInstrumentor
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -45,7 +45,8 @@ Flow(start=Write()).run(shared)
 assert shared == {"done": True}
 assert [name for name, _ in ended] == ["Write", "invoke_workflow WriteFlow"], ended
 assert ended[0][1]["pocketflow.shared.added"] == ("done",)
-unwanted = [m for m in sys.modules if m.startswith(("opentelemetry.sdk", "rich", "pocketflow_trace"))]
+banned = ("opentelemetry.sdk", "rich", "pocketflow_trace")
+unwanted = [name for name in sys.modules if name.startswith(banned)]
 assert not unwanted, unwanted
 print("traced")
 """

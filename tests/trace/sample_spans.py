@@ -6,14 +6,14 @@ import contextlib
 import json
 import typing
 
-from opentelemetry import trace
-from opentelemetry.instrumentation.pocketflow import semconv
 from opentelemetry.sdk.trace import TracerProvider
 
+from opentelemetry import trace
+from opentelemetry.instrumentation.pocketflow import semconv
 from pocketflow_trace.collector import RunCollector
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
     from opentelemetry.util.types import AttributeValue
 
@@ -45,7 +45,7 @@ class Stage:
         *,
         scope: str = semconv.SCOPE_NAME,
         error: Exception | None = None,
-    ) -> Iterator[trace.Span]:
+    ) -> Generator[trace.Span]:
         """Run a block inside a span.
 
         Args:

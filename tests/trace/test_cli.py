@@ -6,8 +6,8 @@ import sys
 import types
 
 import pytest
-from opentelemetry.instrumentation.pocketflow.version import __version__
 
+from opentelemetry.instrumentation.pocketflow.version import __version__
 from pocketflow_trace.cli import main, run
 
 
@@ -53,7 +53,11 @@ def test_missing_package(
     package: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the extra the program is not run, and the line to install it is shown."""
-    monkeypatch.setattr(run, "_is_installed", lambda name: name != package)
+
+    def is_installed(name: str) -> bool:
+        return name != package
+
+    monkeypatch.setattr(run, "_is_installed", is_installed)
     assert main(["run", "main.py"]) == 2
     assert capsys.readouterr().err == (
         f"pocketflow-trace: {package} is missing; install it with:\n"

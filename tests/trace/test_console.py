@@ -153,9 +153,7 @@ def test_cancelled_and_unfinished() -> None:
         attributes = node("Ask", outcome="cancelled", error_type="CancelledError")
         stage.leaf("Ask", 0, 5, attributes=attributes)
     assert shown(stage.run) == (
-        "flow Chat  unfinished\n"
-        "└── Ask  5.0 ms cancelled: CancelledError\n"
-        "1 node run in 5.0 ms\n"
+        "flow Chat  unfinished\n└── Ask  5.0 ms cancelled: CancelledError\n1 node run in 5.0 ms\n"
     )
 
 

@@ -30,6 +30,7 @@ class Failing(SpanExporter):
         self.calls = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Fail, after a line to the log."""
         self.calls += 1
         logger = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
         logger.error("Failed to export %s batch code: %s, reason: %s", "span", 404, "Not Found")
@@ -43,6 +44,7 @@ class Hanging(SpanExporter):
         self.released = threading.Event()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Wait."""
         self.released.wait()
         return SpanExportResult.SUCCESS
 

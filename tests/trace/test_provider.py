@@ -6,10 +6,10 @@ import random
 import typing
 
 import pytest
-from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from sample_spans import flow
 
+from opentelemetry import trace
 from pocketflow_trace.collector import RunCollector
 from pocketflow_trace.ids import SystemIdGenerator
 from pocketflow_trace.provider import FollowingTracerProvider, own_provider

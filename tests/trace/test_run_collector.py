@@ -6,9 +6,9 @@ import os
 import threading
 
 import pytest
-from opentelemetry.instrumentation.pocketflow import semconv
 from sample_spans import MILLISECOND, Stage, agent_run, flow, node
 
+from opentelemetry.instrumentation.pocketflow import semconv
 from pocketflow_trace.collector import RunCollector
 from pocketflow_trace.model import Failure, walk
 

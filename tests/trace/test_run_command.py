@@ -12,7 +12,8 @@ import typing
 from pathlib import Path
 
 import pytest
-from commands import PLAIN, TRACED, both, run
+from traced_programs import PLAIN, TRACED, both, run
+
 from support.programs import TIMEOUT, clean_environment
 
 if typing.TYPE_CHECKING:
@@ -321,7 +322,8 @@ SEE_ENVIRONMENT = """\
 import os, subprocess, sys
 print(sorted(os.environ.items()))
 print(sys.path)
-print("sitecustomize" in sys.modules, [path for path in sys.path_importer_cache if "startup" in path])
+print("sitecustomize" in sys.modules)
+print([path for path in sys.path_importer_cache if "startup" in path])
 sys.stdout.flush()
 subprocess.run([sys.executable, "child.py"], check=True)
 flow().run({})
@@ -407,7 +409,7 @@ def test_failing_sitecustomize(program: Callable[..., Path]) -> None:
 
 
 def test_own_modules_named_like_ours(program: Callable[..., Path]) -> None:
-    """A program's own `rich` or `model` is what it imports, and the tree is printed all the same."""
+    """A program's own `rich` or `model` is what it imports, and the tree is printed too."""
     cwd = program("import model, text\nprint(model.x, text.x)\nflow().run({})\n")
     for name in ("model", "text", "rich", "console"):
         program(f"x = 'my {name}'\n", name=f"{name}.py", before="")

@@ -8,10 +8,11 @@ import typing
 from pathlib import Path
 
 import pytest
-from commands import TRACED, both, run
+from test_run_command import FLOW, TREE, timeless
+from traced_programs import TRACED, both, run
+
 from support import faults
 from support.collector import Collector, running_collector
-from test_run_command import FLOW, TREE, timeless
 
 if typing.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,10 +25,11 @@ MAX_DELAY = 5.0
 """Seconds that a run may take with a broken collector, on a busy machine; about 2 are usual."""
 
 FAULTS: list[tuple[Fault, str, str]] = [
+    # What the exporters say differs by their version.
     (faults.refused, "http/protobuf", "Connection refused"),
-    (faults.refused, "grpc", "Connection refused"),
-    (faults.hung, "http/protobuf", "no answer in time"),
-    (faults.hung, "grpc", "Deadline Exceeded"),
+    (faults.refused, "grpc", "Connection refused|UNAVAILABLE"),
+    (faults.hung, "http/protobuf", "no answer in time|timed out"),
+    (faults.hung, "grpc", "Deadline Exceeded|DEADLINE_EXCEEDED"),
     (faults.unavailable, "http/protobuf", "Service Unavailable"),
 ]
 
@@ -67,7 +69,7 @@ def test_delivered(cwd: Path, collector: Collector, protocol: str) -> None:
     assert timeless(both("main.py", cwd=cwd, env=env).tree()) == TREE
     received = collector.wait_for(3)
     assert sorted(span.name for span in received) == SPANS
-    assert {span.resource["service.name"] for span in received} == {"main"}
+    assert [span.resource["service.name"] for span in received] == ["main"] * 3
     assert not (cwd / "state").exists()
 
 
@@ -80,7 +82,7 @@ def test_not_delivered(cwd: Path, fault: Fault, protocol: str, reason: str) -> N
     tree, line = timeless(result.tree()).split("pocketflow-trace: ")
     assert tree == TREE
     assert line.startswith(f"3 spans could not be sent to {server.url} (")
-    assert reason in line
+    assert re.search(reason, line)
     assert line.count("\n") == 1
     assert names_in(file_named_in(line)) == SPANS
     assert result.traced.seconds - result.plain.seconds < MAX_DELAY
@@ -130,7 +132,9 @@ def test_state_cannot_be_written(cwd: Path) -> None:
     with faults.refused() as server:
         env = environment(server.url, "http/protobuf", cwd / "state")
         tree = both("main.py", cwd=cwd, env=env).tree()
-    assert tree.endswith("(Connection refused); they are lost, and the file failed: Not a directory\n")
+    assert tree.endswith(
+        "(Connection refused); they are lost, and the file failed: Not a directory\n"
+    )
 
 
 def test_program_with_its_own_export(cwd: Path, collector: Collector) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 import typing
 
+import pytest
 import wrapt
 
 from pocketflow_trace import model
@@ -21,7 +22,10 @@ def through_our_code(raises: typing.Callable[[], object]) -> BaseException:
 
     @wrapt.decorator
     def wrapper(
-        wrapped: typing.Callable[..., object], instance: object, args: typing.Any, kwargs: typing.Any
+        wrapped: typing.Callable[..., object],
+        instance: object,
+        args: typing.Any,
+        kwargs: typing.Any,
     ) -> object:
         return wrapped(*args, **kwargs)
 
@@ -66,9 +70,8 @@ def test_causes() -> None:
 
 def test_foreign_traceback_is_untouched() -> None:
     """A traceback without our frames stays the very same object."""
-    try:
+    with pytest.raises(ValueError, match="second") as raised:
         fail_twice()
-    except ValueError as exc:
-        before = exc.__traceback__
-        strip(exc)
-        assert exc.__traceback__ is before
+    before = raised.value.__traceback__
+    strip(raised.value)
+    assert raised.value.__traceback__ is before

@@ -61,11 +61,11 @@ def test_otlp_json(spans: tuple[ReadableSpan, ...]) -> None:
 def test_write(tmp_path: Path, spans: tuple[ReadableSpan, ...]) -> None:
     """Each batch is a line that holds all that would have been sent; only the user may read it."""
     file = UndeliveredFile({"XDG_STATE_HOME": str(tmp_path)})
-    assert file.path is None
+    assert list(tmp_path.iterdir()) == []
     file.write(spans)
     file.write(spans[:1])
     assert file.path is not None
-    lines = file.path.read_text(encoding="utf-8").splitlines()
+    lines: list[str] = file.path.read_text(encoding="utf-8").splitlines()
     assert [decoded(line) for line in lines] == [encode_spans(spans), encode_spans(spans[:1])]
     assert (file.count, file.problem) == (3, "")
     assert file.path.parent == tmp_path / "pocketflow-trace"

@@ -10,7 +10,7 @@ from importlib.machinery import BuiltinImporter
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from contextlib import AbstractContextManager
 
     from pocketflow_trace.tracing import Tracing
@@ -74,7 +74,7 @@ class _Report:
             guarded(None)(self._print)()
 
     @contextlib.contextmanager
-    def _original_imports(self) -> Iterator[None]:
+    def _original_imports(self) -> Generator[None]:
         """Import what was not needed before from where it is installed, not from the program."""
         changed = list(sys.path)
         sys.path[:] = self._import_path
@@ -122,7 +122,7 @@ def _own_stderr() -> AbstractContextManager[TextIO | None]:
     stderr = sys.__stderr__
     if stderr is None:
         return contextlib.nullcontext()
-    return open(  # noqa: PTH123 - a descriptor is no path
+    return open(
         stderr.fileno(), "w", encoding=stderr.encoding, errors="backslashreplace", closefd=False
     )
 

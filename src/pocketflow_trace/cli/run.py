@@ -65,8 +65,15 @@ def main(args: Sequence[str]) -> int:
     program = _program(args)
     _check_interpreter()
     _check_packages()
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 - what multiprocessing uses for the same purpose
-    return _become([sys.executable, *flags, *program], _environment(_name(program), os.environ))
+    command = [sys.executable, *_interpreter_options(), *program]
+    return _become(command, _environment(_name(program), os.environ))
+
+
+def _interpreter_options() -> list[str]:
+    """Return the options that this interpreter was started with, such as `-W error` or `-X dev`."""
+    # Private, but what multiprocessing starts its workers with.
+    options: list[str] = getattr(subprocess, "_args_from_interpreter_flags", list[str])()
+    return options
 
 
 def _program(args: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from opentelemetry.instrumentation.pocketflow.capture.session import Session
 from opentelemetry.instrumentation.pocketflow.config import Config
 from opentelemetry.instrumentation.pocketflow.guard import guarded
 from opentelemetry.instrumentation.pocketflow.version import __version__
+from opentelemetry.instrumentation.pocketflow.wrapping import MethodWrapper
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -97,7 +98,7 @@ class _Instrumentation:
             original = vars(owner).get(name)
             if original is None:
                 continue
-            wrapper = wrapt.FunctionWrapper(original, hook(session, original, owner))
+            wrapper = MethodWrapper(owner, name, hook(session, original, owner))
             setattr(owner, name, wrapper)
             self._wrapped.append(_Wrapped(owner, name, original, wrapper))
 

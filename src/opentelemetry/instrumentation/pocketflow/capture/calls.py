@@ -6,12 +6,13 @@ guarded; the call itself is not: its result and its exception, of whatever kind,
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as context_api
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from contextvars import Token
     from types import CodeType, TracebackType
 
@@ -33,6 +34,11 @@ class Scope:
         """What is called in place of the wrapped function, where that sees more."""
         self.again = False
         """Is the hook to be asked once more inside this scope?"""
+
+    def is_exec_of(self, run: Scope) -> bool:
+        """Is it the `exec` phase of that run, or one way through the nodes of that flow?"""
+        del run
+        return False
 
     def enter(self) -> None:
         """The call begins. May set `context`."""
@@ -77,13 +83,6 @@ async def call_async(
     token = attach(scope.context)
     try:
         result = await (scope.target or wrapped)(*args, **kwargs)
-    except GeneratorExit as exc:
-        # Closed rather than finished, perhaps by the garbage collector in another context.
-        if context_api.get_current() is scope.context:
-            scope.leave()
-            detach(token)
-        scope.raised(exc)
-        raise
     except BaseException as exc:
         scope.leave()
         detach(token)
@@ -101,16 +100,22 @@ def attach(context: Context | None) -> Token[Context] | None:
 
 
 def detach(token: Token[Context] | None) -> None:
-    """Undoes `attach`."""
+    """Undoes `attach`.
+
+    A coroutine may be closed rather than finished, by the garbage collector or in another task.
+    Then there is nothing to undo in the context that is current, and that is no error, which the
+    API's own `detach` would log it as.
+    """
     if token is not None:
-        context_api.detach(token)
+        with suppress(ValueError):
+            token.var.reset(token)
 
 
 _CALLS: Final[tuple[CodeType, ...]] = (call.__code__, call_async.__code__)
 
 
-def is_recorded(exc: BaseException) -> bool:
-    """Has the exception left a scope that recorded it?
+def scopes_left(exc: BaseException) -> Iterator[Scope]:
+    """The scopes that an exception has left, outermost first.
 
     Its own traceback tells: it names each frame of `call` that the exception went through. So
     nothing has to be kept, not even for exceptions that cross tasks or are raised again later.
@@ -119,10 +124,14 @@ def is_recorded(exc: BaseException) -> bool:
     while tb is not None:
         if tb.tb_frame.f_code in _CALLS:
             scope = tb.tb_frame.f_locals.get("scope")
-            if isinstance(scope, Scope) and scope.recorded:
-                return True
+            if isinstance(scope, Scope):
+                yield scope
         tb = tb.tb_next
-    return False
+
+
+def is_recorded(exc: BaseException) -> bool:
+    """Has the exception left a scope that recorded it?"""
+    return any(scope.recorded for scope in scopes_left(exc))
 
 
 def is_cancellation(exc: BaseException) -> bool:

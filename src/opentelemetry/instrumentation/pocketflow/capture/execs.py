@@ -74,7 +74,7 @@ class TracedAttempts(AttemptListener):
     def on_failure(self, exc: BaseException) -> None:
         """The attempt has failed; its wait is not part of it."""
         self._ended_at = time_ns()
-        self._detach()
+        self.leave()
         if calls.is_cancellation(exc):
             self._cancelled = True
             return
@@ -91,7 +91,7 @@ class TracedAttempts(AttemptListener):
 
     def on_end(self) -> None:
         """The attempt is over."""
-        self._detach()
+        self.leave()
         span, self._span = self._span, None
         if span is not None:
             spans.finish_attempt(span, Attempt(self._wait, self._cancelled, self._error_type))
@@ -108,7 +108,8 @@ class TracedAttempts(AttemptListener):
         waited = self.waited_ns / 1e9
         return Attempts(self.made, self._run.allowed, fallback, waited)
 
-    def _detach(self) -> None:
+    def leave(self) -> None:
+        """The attempt's span is no longer current."""
         token, self._token = self._token, None
         calls.detach(token)
 
@@ -138,6 +139,10 @@ class ExecScope(Scope):
         self._attempts: TracedAttempts | None = None
         self._phase: Span | None = None
 
+    def is_exec_of(self, run: Scope) -> bool:
+        """Is it the `exec` phase of that run?"""
+        return run is self._run
+
     @guarded(None)
     def enter(self) -> None:
         """`prep` is over."""
@@ -155,6 +160,12 @@ class ExecScope(Scope):
         if run.session.config.phase_spans:
             self._phase = run.phase_span("exec")
             self.context = set_span_in_context(self._phase, context_api.get_current())
+
+    @guarded(None)
+    def leave(self) -> None:
+        """Contexts are left in the reverse of the order in which they were entered."""
+        if self._attempts is not None:
+            self._attempts.leave()
 
     @guarded(None)
     def returned(self, result: object) -> None:
@@ -233,6 +244,12 @@ class ItemScope(Scope):
             self._attempts = TracedAttempts(run, self._span)
             self.target = bind(self._observable, self._node, self._attempts)
         self._value = self._node = None
+
+    @guarded(None)
+    def leave(self) -> None:
+        """Contexts are left in the reverse of the order in which they were entered."""
+        if self._attempts is not None:
+            self._attempts.leave()
 
     @guarded(None)
     def returned(self, result: object) -> None:

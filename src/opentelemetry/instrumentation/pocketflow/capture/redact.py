@@ -48,7 +48,7 @@ _SECRET_NAME: Final = re.compile(
     r"|passwords?|passwd|passphrase|passcode|(?<!old)pwd"
     r"|(?:admin|db|email|ftp|mail|mysql|pg|redis|root|smtp|ssh|user)pass"
     r"|secrets?|credentials?|creds|authori[sz]ation|cookies?|(?:^|basic|http|proxy)auth"
-    r"|sess(?:ion)?id|connectsid|jwt|conn(?:ection)?str(?:ing)?|sharedaccesssignature"
+    r"|sessid|connectsid|jwt|conn(?:ection)?str(?:ing)?|sharedaccesssignature"
     r"|mnemonic|seedphrase)\Z"
 )
 """How a secret's name ends, in lower case and without separators."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
 
+    from opentelemetry.instrumentation.pocketflow.capture.calls import Scope
     from opentelemetry.instrumentation.pocketflow.capture.session import Session
 
 
@@ -98,6 +99,10 @@ class RouteScope(Frame):
         return self._flow is flow
 
     # --- the call of `_orch` ---
+
+    def is_exec_of(self, run: Scope) -> bool:
+        """Is it a way through the nodes of that flow?"""
+        return run is self._flow_run
 
     @guarded(None)
     def enter(self) -> None:

@@ -10,7 +10,11 @@ from opentelemetry.trace import Span, set_span_in_context
 from opentelemetry import context as context_api
 from opentelemetry.instrumentation.pocketflow import semconv
 from opentelemetry.instrumentation.pocketflow.capture import classes, journal, reading
-from opentelemetry.instrumentation.pocketflow.capture.calls import is_cancellation, is_recorded
+from opentelemetry.instrumentation.pocketflow.capture.calls import (
+    is_cancellation,
+    is_recorded,
+    scopes_left,
+)
 from opentelemetry.instrumentation.pocketflow.capture.failures import type_name
 from opentelemetry.instrumentation.pocketflow.capture.frames import Frame
 from opentelemetry.instrumentation.pocketflow.capture.graph import Graph, describe
@@ -279,8 +283,8 @@ class NodeRun(Frame):
         if not self.recording:
             self.span.end()
             return True
-        self._stop_clock()
-        self._end_phases(failed=False)
+        self._stop_clock(None)
+        self._end_phases(None)
         self._result = result
         if self.parent is None or not self.parent.holds(self):
             self.finish(Step(action=action_text(result)))
@@ -291,8 +295,8 @@ class NodeRun(Frame):
         if not self.recording:
             self.span.end()
             return True
-        self._stop_clock()
-        self._end_phases(failed=True)
+        self._stop_clock(exc)
+        self._end_phases(exc)
         if is_cancellation(exc):
             self.finish(Step(), cancelled=True)
             return True
@@ -338,18 +342,19 @@ class NodeRun(Frame):
         )
         self.watch.mark(journal.ELSEWHERE)
 
-    def _stop_clock(self) -> None:
+    def _stop_clock(self, exc: BaseException | None) -> None:
         ended = perf_counter_ns()
         self._end_ns = time_ns()
         began, exec_ended = self._exec_began, self._exec_ended
+        post_began = None if self._left_in_exec(exc) else exec_ended
         self._phases = Phases(
             prep=None if began is None else (began - self._started) / _NANOS,
             exec=None if began is None else ((exec_ended or ended) - began) / _NANOS,
-            post=None if exec_ended is None else (ended - exec_ended) / _NANOS,
+            post=None if post_began is None else (ended - post_began) / _NANOS,
         )
 
-    def _end_phases(self, *, failed: bool) -> None:
-        self.mark(self._last_phase(failed=failed))
+    def _end_phases(self, exc: BaseException | None) -> None:
+        self.mark(self._last_phase(exc))
         if self.watch is not None:
             if self.facts.is_flow and self.watch.is_outermost:
                 self._input = self.watch.initial
@@ -359,13 +364,16 @@ class NodeRun(Frame):
         if self.session.config.phase_spans:
             self._add_phase_spans()
 
-    def _last_phase(self, *, failed: bool) -> str:
-        if self._exec_ended is not None:
+    def _left_in_exec(self, exc: BaseException | None) -> bool:
+        return exc is not None and any(scope.is_exec_of(self) for scope in scopes_left(exc))
+
+    def _last_phase(self, exc: BaseException | None) -> str:
+        if self._exec_ended is not None and not self._left_in_exec(exc):
             return journal.POST
         if self._exec_began is not None:
             return journal.EXEC
         # Without a border, a failed run has not left `prep`, unless the user's own code hides it.
-        known = failed and not self.facts.own_run and not self.facts.own_exec
+        known = exc is not None and not self.facts.own_run and not self.facts.own_exec
         return journal.PREP if known else journal.RUN
 
     def _add_phase_spans(self) -> None:

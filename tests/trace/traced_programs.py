@@ -77,9 +77,7 @@ def run(
     return Ended(done.stdout, done.stderr, done.returncode, time.monotonic() - start)
 
 
-def both(
-    *args: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: bytes = b""
-) -> Both:
+def both(*args: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> Both:
     """Run a program plain and traced."""
     plain = run(PLAIN, *args, cwd=cwd, env=env, stdin=stdin)
     return Both(plain, run(TRACED, *args, cwd=cwd, env=env, stdin=stdin))
