@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 EXAMPLE ?= examples/research_agent.py
+TESTS ?= tests
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format readme build bench clean
@@ -15,7 +16,7 @@ demo: $(VENV)/.demo ## Trace an example in the terminal (EXAMPLE=examples/chat.p
 	$(BIN)/pocketflow-trace run $(EXAMPLE)
 
 test: $(VENV)/.dev ## Run all tests
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto $(TESTS)
 
 check: $(VENV)/.dev ## Lint, types, import rules, README tables
 	$(BIN)/ruff check

@@ -6,11 +6,12 @@ import importlib
 import importlib.util
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    import requests
     from opentelemetry.sdk.trace.export import SpanExporter
 
 HTTP: Final = "http/protobuf"
@@ -19,7 +20,7 @@ GRPC: Final = "grpc"
 TIMEOUT: Final = 1.5
 """Seconds for one export with its retries, unless the user's OTEL_EXPORTER_OTLP_TIMEOUT says
 otherwise. The SDK's 10 s would hold up the program's exit. More than the 1.2 s that its first
-backoff can take, so that a short outage is survived and the reason for a failure gets logged."""
+backoff can take, so that a short outage is survived."""
 
 _MODULES: Final = {
     HTTP: "opentelemetry.exporter.otlp.proto.http.trace_exporter",
@@ -74,19 +75,53 @@ def export_target(environ: Mapping[str, str]) -> ExportTarget | None:
     return ExportTarget(protocol, _without_user(endpoint or _DEFAULT_ENDPOINTS[protocol]))
 
 
-def make_exporter(target: ExportTarget, environ: Mapping[str, str]) -> SpanExporter:
+def make_exporter(
+    target: ExportTarget, environ: Mapping[str, str], note: Callable[[BaseException | str], None]
+) -> SpanExporter:
     """Build the SDK's exporter; it reads endpoint, headers and certificates by itself.
+
+    Args:
+        target: Where spans go.
+        environ: Environment variables.
+        note: Gets each error and each bad status over HTTP, about which the exporter is silent.
 
     Raises:
         ExportError: The SDK does not accept one of the settings.
     """
     module = importlib.import_module(_MODULES[target.protocol])
     _spare_global_random()
-    timeout = None if _setting(environ, "TIMEOUT") else TIMEOUT
+    options: dict[str, object] = {} if _setting(environ, "TIMEOUT") else {"timeout": TIMEOUT}
+    if target.protocol == HTTP and not any("CREDENTIAL_PROVIDER" in name for name in environ):
+        # A session of ours would take the place of the one that a credential provider makes.
+        options["session"] = _noting_session(note)
     try:
-        return cast("SpanExporter", module.OTLPSpanExporter(timeout=timeout))
+        return cast("SpanExporter", module.OTLPSpanExporter(**options))
     except (ValueError, OSError, RuntimeError) as exc:
         raise ExportError(f"the OTLP exporter rejects its settings: {exc}") from exc
+
+
+def _noting_session(note: Callable[[BaseException | str], None]) -> requests.Session:
+    # Imported here, because gRPC does without it.
+    import requests  # noqa: PLC0415
+    from requests.adapters import HTTPAdapter  # noqa: PLC0415
+
+    class NotingAdapter(HTTPAdapter):
+        """Sends requests as always, and notes how they fail."""
+
+        def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+            try:
+                response = super().send(*args, **kwargs)
+            except requests.RequestException as exc:
+                note(exc)
+                raise
+            if not response.ok:
+                note(f"{response.status_code} {response.reason}")
+            return response
+
+    session = requests.Session()
+    session.mount("http://", NotingAdapter())
+    session.mount("https://", NotingAdapter())
+    return session
 
 
 def _setting(environ: Mapping[str, str], name: str) -> str:

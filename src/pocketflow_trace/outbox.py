@@ -17,7 +17,6 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from opentelemetry.instrumentation.pocketflow.guard import guarded
-from pocketflow_trace.witness import LogWitness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
     from pocketflow_trace.undelivered import UndeliveredFile
+    from pocketflow_trace.witness import Witness
 
 BATCH: Final = 512
 """Spans in one export."""
@@ -47,11 +47,20 @@ class Outbox(SpanProcessor):
     process inherits no thread and sends nothing; its spans are not its parent's to report.
     """
 
-    def __init__(self, exporter: SpanExporter, undelivered: UndeliveredFile) -> None:
+    def __init__(
+        self, exporter: SpanExporter, undelivered: UndeliveredFile, witness: Witness
+    ) -> None:
+        """Starts empty, without a thread.
+
+        Args:
+            exporter: What sends the spans.
+            undelivered: Where they go if it fails.
+            witness: What finds out why it failed.
+        """
         self._exporter = exporter
         self._send = guarded(default=False)(self._export)
         self._undelivered = undelivered
-        self._witness = LogWitness()
+        self._witness = witness
         # What follows is shared with the thread and changes under the condition's lock.
         self._changed = threading.Condition()
         self._pending: list[ReadableSpan] = []
@@ -62,11 +71,6 @@ class Outbox(SpanProcessor):
         self._thread: threading.Thread | None = None
         self._silent_until = 0.0
         self._pid = os.getpid()
-
-    @property
-    def reason(self) -> str:
-        """Why the last failed export failed, in a few words."""
-        return self._witness.reason or "no answer in time"
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take a span for the next export."""
@@ -113,13 +117,18 @@ class Outbox(SpanProcessor):
         not at all.
         """
         with self._changed:
+            if self._abandoned:
+                return
             self._abandoned = True
             left = [*self._in_flight, *self._pending]
             self._pending.clear()
         if left:
             self._undelivered.write(left)
+        hangs = self._thread is not None and self._thread.is_alive()
+        if hangs:
+            self._witness.note("no answer in time")
         self._exporter.shutdown()
-        if self._thread is None or not self._thread.is_alive():
+        if not hangs:
             self._witness.stop()
 
     def _is_empty(self) -> bool:
@@ -155,7 +164,7 @@ class Outbox(SpanProcessor):
     def _deliver(self, batch: Sequence[ReadableSpan]) -> bool:
         if time.monotonic() < self._silent_until:
             return False
-        self._witness.reason = ""
+        self._witness.forget()
         if self._send(batch):
             return True
         self._silent_until = time.monotonic() + PAUSE

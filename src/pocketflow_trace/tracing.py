@@ -11,6 +11,7 @@ from pocketflow_trace.outbox import Outbox
 from pocketflow_trace.provider import FollowingTracerProvider, own_provider
 from pocketflow_trace.text import plural, printable
 from pocketflow_trace.undelivered import UndeliveredFile
+from pocketflow_trace.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +33,9 @@ class Delivery:
         """
         self._target = target
         self._undelivered = UndeliveredFile(environ)
-        self.outbox = Outbox(make_exporter(target, environ), self._undelivered)
+        self._witness = Witness()
+        exporter = make_exporter(target, environ, self._witness.note)
+        self.outbox = Outbox(exporter, self._undelivered, self._witness)
 
     def complaint(self) -> str:
         """Return one line about spans that no collector took; empty where there are none."""
@@ -43,7 +46,7 @@ class Delivery:
         problem = f", and the file failed: {lost.problem}" if lost.problem else ""
         return printable(
             f"{plural(lost.count, 'span')} could not be sent to {self._target.endpoint} "
-            f"({self.outbox.reason}); {where}{problem}"
+            f"({self._witness.reason or 'no answer in time'}); {where}{problem}"
         )
 
 

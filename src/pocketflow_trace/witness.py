@@ -1,4 +1,4 @@
-"""Listens to what the SDK's exporters log, to tell the user why an export failed, once."""
+"""Finds out why an export failed, to tell the user once, and keeps the exporters' logs quiet."""
 
 from __future__ import annotations
 
@@ -28,17 +28,28 @@ _REASONS: Final = (
 _MAX_REASON: Final = 160
 
 
-class LogWitness(logging.Filter):
+class Witness(logging.Filter):
     """Takes the log records of one thread off the exporters' loggers and keeps the reason.
 
-    The exporter's result is just "failure"; what happened stands in its log only. Other threads'
-    records pass: the program may have exporters of its own.
+    The exporter's result is just "failure". Over HTTP we see ourselves what happened; over gRPC it
+    stands in the exporter's log only. Other threads' records pass: the program may have exporters
+    of its own.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.reason = ""
+        self._noted = ""
+        self._logged = ""
         self._thread: int | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why the last export failed, in a few words; empty where nothing was said."""
+        return self._noted or self._logged
+
+    def forget(self) -> None:
+        """Begin with a new export."""
+        self._noted = self._logged = ""
 
     def listen(self) -> None:
         """Start to take the calling thread's records."""
@@ -51,16 +62,16 @@ class LogWitness(logging.Filter):
         for name in (*_EXPORTERS, *_OTHERS):
             logging.getLogger(name).removeFilter(self)
 
-    def note(self, exc: BaseException) -> None:
-        """Keep an exception as the reason."""
-        self.reason = _innermost(exc)
+    def note(self, event: BaseException | str) -> None:
+        """Keep an exception, or the status of an answer, as the reason."""
+        self._noted = event if isinstance(event, str) else _innermost(event)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep the reason of a record of the own thread, and stop it."""
         if threading.get_ident() != self._thread:
             return True
         if record.name in _EXPORTERS and record.levelno >= logging.WARNING:
-            self.reason = _reason(record) or self.reason
+            self._logged = _reason(record) or self._logged
         return False
 
 

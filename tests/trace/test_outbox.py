@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import threading
 import time
 import typing
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from pocketflow_trace import outbox
-from pocketflow_trace.exporter import ExportError, ExportTarget, export_target
+from pocketflow_trace.exporter import ExportError, ExportTarget, export_target, make_exporter
 from pocketflow_trace.outbox import Outbox
 from pocketflow_trace.undelivered import UndeliveredFile
+from pocketflow_trace.witness import Witness
+from support import faults
 
 if typing.TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +80,7 @@ def written(file: UndeliveredFile) -> list[str]:
 def test_delivered(undelivered: UndeliveredFile) -> None:
     """Everything goes out by the end, in order, and no file is made."""
     exporter = InMemorySpanExporter()
-    box = Outbox(exporter, undelivered)
+    box = Outbox(exporter, undelivered, Witness())
     send(box, 1_500)
     box.shutdown()
     names = [span.name for span in exporter.get_finished_spans()]
@@ -88,7 +91,7 @@ def test_delivered(undelivered: UndeliveredFile) -> None:
 def test_force_flush(undelivered: UndeliveredFile) -> None:
     """A flush does not wait for a full batch."""
     exporter = InMemorySpanExporter()
-    box = Outbox(exporter, undelivered)
+    box = Outbox(exporter, undelivered, Witness())
     send(box, 3)
     start = time.monotonic()
     assert box.force_flush()
@@ -99,49 +102,71 @@ def test_force_flush(undelivered: UndeliveredFile) -> None:
 
 def test_failure(undelivered: UndeliveredFile, caplog: pytest.LogCaptureFixture) -> None:
     """After a failure nothing more is tried for a while; all spans are in the file."""
-    exporter = Failing()
-    box = Outbox(exporter, undelivered)
+    exporter, witness = Failing(), Witness()
+    box = Outbox(exporter, undelivered, witness)
     send(box, 1_500)
     box.shutdown()
     assert exporter.calls == 1
     assert written(undelivered) == [f"span {number}" for number in range(1_500)]
     assert undelivered.count == 1_500
-    assert box.reason == "404, reason: Not Found"
+    assert witness.reason == "404, reason: Not Found"
     assert caplog.records == []
 
 
 def test_hanging(undelivered: UndeliveredFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """An export that never ends holds up the exit no longer than promised; nothing is lost."""
     monkeypatch.setattr(outbox, "EXIT_WAIT", 0.2)
-    exporter = Hanging()
-    box = Outbox(exporter, undelivered)
+    exporter, witness = Hanging(), Witness()
+    box = Outbox(exporter, undelivered, witness)
     send(box, 600)
     start = time.monotonic()
     box.shutdown()
     seconds = time.monotonic() - start
     assert 0.2 <= seconds < 1.5
     assert sorted(written(undelivered)) == sorted(f"span {number}" for number in range(600))
-    assert box.reason == "no answer in time"
+    assert witness.reason == "no answer in time"
     exporter.released.set()
 
 
 def test_no_span_no_thread(undelivered: UndeliveredFile) -> None:
     """A program that runs no flow gets no thread."""
     before = threading.active_count()
-    box = Outbox(InMemorySpanExporter(), undelivered)
+    box = Outbox(InMemorySpanExporter(), undelivered, Witness())
     assert threading.active_count() == before
     box.shutdown()
 
 
 def test_other_threads_may_log(undelivered: UndeliveredFile) -> None:
     """The program's own exporters keep their log lines."""
-    box = Outbox(Failing(), undelivered)
+    box = Outbox(Failing(), undelivered, Witness())
     send(box, 1)
     assert box.force_flush()
     logger = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
     record = logger.makeRecord(logger.name, logging.ERROR, "file", 1, "theirs", (), None)
     assert logger.filter(record)
     box.shutdown()
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_exporters_leave_global_random_alone(
+    protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export that fails and is tried again draws nothing from the program's random numbers."""
+    spans = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    provider.get_tracer("test").start_span("span").end()
+    with faults.refused() as server:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.url)
+        witness = Witness()
+        exporter = make_exporter(ExportTarget(protocol, server.url), {}, witness.note)
+        random.seed(1)
+        state = random.getstate()
+        box = Outbox(exporter, UndeliveredFile({"XDG_STATE_HOME": str(tmp_path)}), witness)
+        box.on_end(spans.get_finished_spans()[0])
+        box.shutdown()
+    assert witness.reason
+    assert random.getstate() == state
 
 
 @pytest.mark.parametrize(

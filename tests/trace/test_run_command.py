@@ -146,25 +146,21 @@ def test_ending(ending: str, exit_code: int, program: Callable[..., Path]) -> No
 
 
 @posix
-def test_termination() -> None:
+def test_termination(program: Callable[..., Path]) -> None:
     """SIGTERM ends the program at once, as it does without us: nothing more is printed."""
-    text = "import sys; print('ready', flush=True); sys.stdin.read()"
+    cwd = program("import signal\nflow().run({})\nprint('ready', flush=True)\nsignal.pause()\n")
     with subprocess.Popen(
-        [*TRACED, "-"],
+        [*TRACED, "main.py"],
+        cwd=cwd,
         env=clean_environment(),
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
-        assert process.stdin
         assert process.stdout
-        process.stdin.write(f"import signal, os\n{text.split(';')[1].strip()}\n".encode())
-        process.stdin.write(b"signal.pause()\n")
-        process.stdin.close()
+        assert process.stderr
         assert process.stdout.readline() == b"ready\n"
         process.terminate()
         assert process.wait(TIMEOUT) == -signal.SIGTERM
-        assert process.stderr
         assert process.stderr.read() == b""
 
 

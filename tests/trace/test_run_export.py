@@ -28,9 +28,9 @@ FAULTS: list[tuple[Fault, str, str]] = [
     # What the exporters say differs by their version.
     (faults.refused, "http/protobuf", "Connection refused"),
     (faults.refused, "grpc", "Connection refused|UNAVAILABLE"),
-    (faults.hung, "http/protobuf", "no answer in time|timed out"),
+    (faults.hung, "http/protobuf", "timed out"),
     (faults.hung, "grpc", "Deadline Exceeded|DEADLINE_EXCEEDED"),
-    (faults.unavailable, "http/protobuf", "Service Unavailable"),
+    (faults.unavailable, "http/protobuf", "503 Service Unavailable"),
 ]
 
 
