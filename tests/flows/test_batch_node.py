@@ -1,5 +1,10 @@
 """BatchNode: one exec for each item."""
 
+# The framework's classes are Any here (see support.framework), and `a >> b` connects nodes.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+# pyright: reportUnusedExpression=false
+
 from __future__ import annotations
 
 from typing import Any
@@ -77,7 +82,7 @@ def test_an_empty_batch_has_no_items(items: Any) -> None:
 
 def test_an_item_that_fails_ends_the_batch() -> None:
     """The exception is recorded on the item; the node is an error, and knows how far it got."""
-    trace = traced(lambda stage: stage.run(Square([1, -2, 3])))
+    trace = traced(lambda stage: stage.run(Square([1, -2, 3])), raises=ValueError)
 
     assert trace.lines() == [
         "Square [ValueError]",
@@ -107,7 +112,7 @@ def test_items_have_attempts_of_their_own() -> None:
 
 def test_an_item_whose_last_attempt_fails_is_told_once() -> None:
     """The exception stands on the attempt; item and node only are errors."""
-    trace = traced(lambda stage: stage.run(Square([-1], max_retries=2)))
+    trace = traced(lambda stage: stage.run(Square([-1], max_retries=2)), raises=ValueError)
 
     assert trace.lines() == [
         "Square [ValueError]",
@@ -127,7 +132,9 @@ def test_items_beyond_the_cap_are_counted_only() -> None:
 
 def test_a_failure_beyond_the_cap_is_shown() -> None:
     """What fails gets a span however many there were before it."""
-    trace = traced(lambda stage: stage.run(Square([1, 2, 3, -4, 5])), max_batch_items=1)
+    trace = traced(
+        lambda stage: stage.run(Square([1, 2, 3, -4, 5])), max_batch_items=1, raises=ValueError
+    )
 
     assert trace.lines() == [
         "Square [ValueError]",

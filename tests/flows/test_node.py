@@ -1,11 +1,17 @@
 """Node: attempts, waits and the fallback."""
 
+# The framework's classes are Any here (see support.framework), and `a >> b` connects nodes.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+# pyright: reportUnusedExpression=false
+
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
 
+from opentelemetry import trace as trace_api
 from support.framework import Node
 from support.tracing import note, traced
 
@@ -86,7 +92,7 @@ def test_the_first_of_several_allowed_attempts_has_a_span() -> None:
 
 def test_the_last_failure_is_recorded_on_its_attempt_only() -> None:
     """The node is an error, but the exception is told once."""
-    trace = traced(lambda stage: stage.run(Flaky(9, max_retries=2)))
+    trace = traced(lambda stage: stage.run(Flaky(9, max_retries=2)), raises=ConnectionError)
 
     assert trace.lines() == [
         "Flaky [ConnectionError]",
@@ -99,7 +105,7 @@ def test_the_last_failure_is_recorded_on_its_attempt_only() -> None:
 
 def test_the_single_attempt_of_a_node_without_retries_is_recorded_on_the_node() -> None:
     """Without attempt spans the node's own span holds the exception."""
-    trace = traced(lambda stage: stage.run(Flaky(9)))
+    trace = traced(lambda stage: stage.run(Flaky(9)), raises=ConnectionError)
 
     assert trace.lines() == ["Flaky [ConnectionError, recorded]"]
 
@@ -123,7 +129,9 @@ def test_a_wait_is_not_part_of_the_attempt() -> None:
 
 def test_no_wait_follows_the_last_attempt() -> None:
     """The framework does not wait when it gives up."""
-    trace = traced(lambda stage: stage.run(Flaky(9, max_retries=2, wait=0.001)))
+    trace = traced(
+        lambda stage: stage.run(Flaky(9, max_retries=2, wait=0.001)), raises=ConnectionError
+    )
 
     assert [a.get("attempt.wait") for a in trace.all("Flaky attempt")] == [0.001, None]
 
@@ -169,7 +177,7 @@ def test_a_fallback_that_raises_something_else_is_recorded_on_the_node() -> None
         def exec_fallback(self, prep_res: Any, exc: Any) -> Any:
             raise RuntimeError("worse") from exc
 
-    trace = traced(lambda stage: stage.run(Worse(9, max_retries=2)))
+    trace = traced(lambda stage: stage.run(Worse(9, max_retries=2)), raises=RuntimeError)
 
     assert trace.lines() == [
         "Worse [RuntimeError, recorded]",
@@ -195,7 +203,7 @@ def test_an_error_outside_exec_has_no_attempt() -> None:
         def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
             raise KeyError("gone")
 
-    trace = traced(lambda stage: stage.run(Clumsy(1, max_retries=2)))
+    trace = traced(lambda stage: stage.run(Clumsy(1, max_retries=2)), raises=KeyError)
 
     assert trace.lines() == [
         "Clumsy [KeyError, recorded]",
@@ -206,8 +214,6 @@ def test_an_error_outside_exec_has_no_attempt() -> None:
 
 def test_spans_made_in_exec_belong_to_the_attempt() -> None:
     """What a client library traces hangs below the attempt that called it."""
-    from opentelemetry import trace as trace_api
-
     parents: list[int] = []
 
     class Calls(Node):
@@ -218,9 +224,7 @@ def test_spans_made_in_exec_belong_to_the_attempt() -> None:
 
     trace = traced(lambda stage: stage.run(Calls(max_retries=2)))
 
-    assert parents[2:] == [node.id for node in trace.all("Calls attempt")] or parents[-2:] == [
-        node.id for node in trace.all("Calls attempt")
-    ]
+    assert parents[2:] == [node.id for node in trace.all("Calls attempt")]
 
 
 def test_a_node_run_while_an_exception_is_handled_is_not_thought_to_fail() -> None:
@@ -228,7 +232,7 @@ def test_a_node_run_while_an_exception_is_handled_is_not_thought_to_fail() -> No
 
     def program(stage: Any) -> Any:
         try:
-            raise ValueError("outside")
+            int("outside")
         except ValueError:
             return stage.run(Flaky(0, max_retries=2))
 
@@ -243,7 +247,7 @@ def test_an_exec_that_handles_exceptions_itself_is_not_thought_to_fail() -> None
     class Careful(Node):
         def exec(self, prep_res: Any) -> Any:
             try:
-                raise ValueError("inside")
+                int("inside")
             except ValueError:
                 return "handled"
 
@@ -261,7 +265,10 @@ def test_an_interrupt_is_no_error_and_not_retried(exception: type[BaseException]
         def exec(self, prep_res: Any) -> Any:
             raise exception
 
-    trace = traced(lambda stage: stage.run(Interrupted(max_retries=3)))
+    trace = traced(
+        lambda stage: stage.run(Interrupted(max_retries=3)),
+        raises=exception,
+    )
 
     assert trace.lines() == ["Interrupted [cancelled]", "  Interrupted attempt [cancelled]"]
     assert trace.outcome is not None

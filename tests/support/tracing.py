@@ -120,7 +120,7 @@ def act(program: Program) -> Outcome:
             if inspect.iscoroutine(result):
                 result = asyncio.run(_supervised(result))
         except BaseException as exc:  # noqa: BLE001 - KeyboardInterrupt and SystemExit are compared too
-            raised = tuple(_raised(exc))
+            result, raised = None, tuple(_raised(exc))
     assert context_api.get_current() is before, "a context stayed attached"
     return Outcome(
         result=result,
@@ -155,7 +155,7 @@ def _nodes(roots: Sequence[Any]) -> Iterator[str]:
         if node is None or id(node) in seen:
             continue
         seen.add(id(node))
-        cls: type[Any] = type(node)
+        cls: type = node.__class__
         own: dict[str, Any] = getattr(node, "__dict__", {})
         yield f"{cls.__name__} {sorted(own)} {sorted(vars(cls))}"
         pending += [own.get("start_node"), own.get("start"), *own.get("successors", {}).values()]
@@ -187,7 +187,7 @@ def _id_of(span: ReadableSpan) -> int:
     return context.span_id
 
 
-class Node:
+class SpanView:
     """One span, to be asked for its attributes."""
 
     def __init__(self, span: ReadableSpan) -> None:
@@ -267,8 +267,8 @@ class Trace:
 
     def __init__(self, recorder: Recorder, outcome: Outcome | None = None) -> None:
         self.outcome = outcome
-        self.nodes = [Node(recorder.ended[i]) for i in recorder.started if i in recorder.ended]
-        self._children: dict[int | None, list[Node]] = defaultdict(list)
+        self.nodes = [SpanView(recorder.ended[i]) for i in recorder.started if i in recorder.ended]
+        self._children: dict[int | None, list[SpanView]] = defaultdict(list)
         known = {node.id for node in self.nodes}
         for node in self.nodes:
             self._children[node.parent_id if node.parent_id in known else None].append(node)
@@ -281,11 +281,11 @@ class Trace:
         """The spans' names, each with those of its children."""
         return self._tree(None)
 
-    def node(self, name: str, occurrence: int = 1) -> Node:
+    def node(self, name: str, occurrence: int = 1) -> SpanView:
         """The span of that name; the first one, or a later one."""
         return self.all(name)[occurrence - 1]
 
-    def all(self, name: str) -> list[Node]:
+    def all(self, name: str) -> list[SpanView]:
         """The spans of that name in the order in which they started."""
         return [node for node in self.nodes if node.name == name]
 
@@ -294,11 +294,11 @@ class Trace:
         nodes = self.nodes if name is None else self.all(name)
         return [node[attribute] for node in nodes if attribute in node]
 
-    def children(self, node: Node) -> list[Node]:
+    def children(self, node: SpanView) -> list[SpanView]:
         """The spans directly below one."""
         return self._children[node.id]
 
-    def parent(self, node: Node) -> Node | None:
+    def parent(self, node: SpanView) -> SpanView | None:
         """The span above one, if it is of this trace."""
         return next((other for other in self.nodes if other.id == node.parent_id), None)
 
@@ -318,7 +318,7 @@ class Trace:
             starts = [child.start for child in children if child["span.kind"] != "phase"]
             assert starts == sorted(starts), node.name
 
-    def _walk(self, parent: int | None, depth: int) -> Iterator[tuple[int, Node]]:
+    def _walk(self, parent: int | None, depth: int) -> Iterator[tuple[int, SpanView]]:
         for node in self._children[parent]:
             yield depth, node
             yield from self._walk(node.id, depth + 1)
@@ -405,7 +405,8 @@ def tracing(
         try:
             yield Tracing(provider, recorder)
         finally:
-            instrumentor.uninstrument()
+            if instrumentor.is_instrumented_by_opentelemetry:
+                instrumentor.uninstrument()
     assert methods_of(framework) == before, "uninstrument() left something behind"
     assert not problems
 
@@ -413,6 +414,7 @@ def tracing(
 def traced(
     program: Program,
     *,
+    raises: type[BaseException] | None = None,
     nested: bool = True,
     sampler: Any = None,
     framework: types.ModuleType = pocketflow,
@@ -422,6 +424,7 @@ def traced(
 
     Args:
         program: builds its nodes and runs them.
+        raises: the exception that it ends with.
         nested: are spans to end within their parents? Tasks may outlive what started them.
         sampler: of the provider.
         framework: the module that is instrumented.
@@ -430,7 +433,8 @@ def traced(
     plain = act(program)
     with tracing(sampler=sampler, framework=framework, **options) as running:
         outcome = act(program)
-    assert outcome == plain
+    assert vars(outcome) == vars(plain)
+    assert [end.type for end in plain.raised[:1]] == ([raises.__qualname__] if raises else [])
     recorder = running.recorder
     assert set(recorder.started) == set(recorder.ended), "a span was never ended"
     trace = running.trace(outcome)

@@ -17,12 +17,13 @@ from __future__ import annotations
 import dis
 import sys
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, Final
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.instrumentation.pocketflow import guard
 
 if TYPE_CHECKING:
-    from types import CodeType, FunctionType
+    from types import CodeType
 
 EXEC: Final = frozenset({"exec", "exec_async"})
 FALLBACK: Final = frozenset({"exec_fallback", "exec_fallback_async"})
@@ -132,8 +133,13 @@ class Observer:
         setattr(object.__getattribute__(self, "_node"), name, value)
 
 
-def is_observable(function: FunctionType) -> bool:
-    """Does a function use its first argument for nothing but its attributes?"""
+def is_observable(function: object) -> bool:
+    """Does a function use its first argument for nothing but its attributes?
+
+    What is no plain function, such as somebody's wrapper, may do anything with it.
+    """
+    if type(function) is not FunctionType:
+        return False
     code = function.__code__
     if not code.co_argcount:
         return False
@@ -149,8 +155,8 @@ def _used_for_attribute(code: CodeType, name: str) -> list[bool]:
     uses: list[bool] = []
     for instruction, following in zip(instructions, [*instructions[1:], None], strict=True):
         # Some versions load two variables in one instruction; the last is on top of the stack.
-        value: Any = instruction.argval
-        names: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
+        value = instruction.argval
+        names = cast("tuple[object, ...]", value if isinstance(value, tuple) else (value,))
         if not instruction.opname.startswith(("LOAD_FAST", "STORE_FAST", "DELETE_FAST")):
             continue
         if name in names:

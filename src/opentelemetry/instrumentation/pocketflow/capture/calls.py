@@ -43,6 +43,9 @@ class Scope:
     def enter(self) -> None:
         """The call begins. May set `context`."""
 
+    def entered(self) -> None:
+        """The call's context has become current."""
+
     def leave(self) -> None:
         """The call is over, and its context is still current."""
 
@@ -59,6 +62,7 @@ def call(
     """Calls a function inside a scope."""
     scope.enter()
     token = attach(scope.context)
+    scope.entered()
     try:
         result = (scope.target or wrapped)(*args, **kwargs)
     except BaseException as exc:
@@ -81,6 +85,7 @@ async def call_async(
     """Awaits what a function returns inside a scope, which begins when it is first awaited."""
     scope.enter()
     token = attach(scope.context)
+    scope.entered()
     try:
         result = await (scope.target or wrapped)(*args, **kwargs)
     except BaseException as exc:

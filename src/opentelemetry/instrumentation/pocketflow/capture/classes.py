@@ -160,6 +160,12 @@ def params_of(node: object) -> dict[str, Any] | None:
     return cast("dict[str, Any]", params) if type(params) is dict else None
 
 
+def hides_its_run(node: object, facts: ClassFacts) -> bool:
+    """Does a `_run` of the user's class, or of the object itself, take the framework's place?"""
+    own = reading.instance_dict(node) or {}
+    return facts.own_run or any(name in own for name in _HOOKED_RUNS)
+
+
 def max_retries_of(node: object) -> int | None:
     """A node's `max_retries`; None where it is not a plain number of the node itself."""
     own = reading.instance_dict(node)

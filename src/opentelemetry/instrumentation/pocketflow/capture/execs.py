@@ -18,7 +18,6 @@ from opentelemetry.instrumentation.pocketflow.capture.attempts import (
 from opentelemetry.instrumentation.pocketflow.capture.calls import Scope
 from opentelemetry.instrumentation.pocketflow.capture.failures import type_name
 from opentelemetry.instrumentation.pocketflow.capture.reading import instance_dict
-from opentelemetry.instrumentation.pocketflow.capture.runs import BatchState, NodeRun
 from opentelemetry.instrumentation.pocketflow.emit import spans
 from opentelemetry.instrumentation.pocketflow.guard import guarded
 from opentelemetry.instrumentation.pocketflow.record import (
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
     from contextvars import Token
 
     from opentelemetry.context import Context
+
+    from opentelemetry.instrumentation.pocketflow.capture.runs import BatchState, NodeRun
 
 
 class TracedAttempts(AttemptListener):
@@ -187,8 +188,8 @@ class ExecScope(Scope):
         elif self._observable is not None and not self._is_batch:
             run.add_attempts(Attempts(1, run.allowed))
         if self._phase is not None:
-            self._phase.end()
-        run.exec_ends()
+            run.end_phase(self._phase, exc)
+        run.exec_ends(exc)
 
 
 class ItemScope(Scope):
@@ -272,8 +273,8 @@ class ItemScope(Scope):
         if not self.recorded and not calls.is_recorded(exc):
             self._run.record_exception(self._span, exc)
         self.recorded = True
-        item = Item(attempts, self._content(None), error_type=type_name(exc))
-        self._finish(item)
+        content = self._content(None, failed=True)
+        self._finish(Item(attempts, content, error_type=type_name(exc)))
 
     def _start_span(self, around: Context, start_time: int | None) -> Span:
         session = self._run.session
@@ -296,7 +297,9 @@ class ItemScope(Scope):
         run.add_attempts(attempts)
         return attempts
 
-    def _content(self, output: str | None) -> Content:
+    def _content(self, output: str | None, *, failed: bool = False) -> Content:
+        if self._run.facts.only_on_error and not failed:
+            return Content()
         return Content(self._input, output)
 
     def _finish(self, item: Item) -> None:

@@ -91,10 +91,11 @@ def _key_of(node: object) -> object:
     return node if successors is None else successors
 
 
-def _action_text(action: Any) -> str:
+def _action_text(action: object) -> str:
     if isinstance(action, str):
         return cut_text(str.__str__(action), _MAX_TEXT)
-    return reading.class_name(cast("type", type(action)))
+    cls: type = type(action)
+    return reading.class_name(cls)
 
 
 @lru_cache(maxsize=128)

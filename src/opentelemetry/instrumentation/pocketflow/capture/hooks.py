@@ -8,10 +8,12 @@ hides it from its hook; then the run is opened one step further out, by the flow
 from __future__ import annotations
 
 from inspect import iscoroutinefunction
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
+from opentelemetry.instrumentation.pocketflow.capture import classes
 from opentelemetry.instrumentation.pocketflow.capture.attempts import is_observable
 from opentelemetry.instrumentation.pocketflow.capture.calls import Scope, call, call_async
 from opentelemetry.instrumentation.pocketflow.capture.execs import ExecScope, ItemScope
@@ -57,6 +59,7 @@ class Hook:
         self, wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: Kwargs
     ) -> Any:
         """Called by wrapt in place of the method."""
+        wrapped, instance, args = bound(wrapped, instance, args)
         scope = self.safely_open(instance, args, kwargs)
         if scope is None:
             return wrapped(*args, **kwargs)
@@ -108,7 +111,7 @@ class EntryHook(Hook):
     def open(self, instance: object, args: Args, kwargs: Kwargs) -> Scope | None:
         """The scope of a call; None where the call is only passed on."""
         facts = self.session.prepared(type(instance)).facts
-        if not facts.own_run or facts.skipped:
+        if facts.skipped or not classes.hides_its_run(instance, facts):
             return None
         store = argument(args, kwargs, 0, "shared")
         return make_run(self.session, instance, store, current_frame(), claimable=True)
@@ -161,6 +164,8 @@ class NextHook(Hook):
     def __call__(
         self, wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: Kwargs
     ) -> Any:
+        """Called by wrapt in place of the method."""
+        wrapped, instance, args = bound(wrapped, instance, args)
         successor = wrapped(*args, **kwargs)
         self._tell(instance, args, kwargs, successor)
         return successor
@@ -174,6 +179,15 @@ class NextHook(Hook):
         if isinstance(frame, RouteScope) and frame.is_of(flow):
             node = argument(args, kwargs, 0, "curr")
             frame.follow(node, argument(args, kwargs, 1, "action"), successor)
+
+
+def bound(
+    wrapped: Callable[..., Any], instance: object, args: Args
+) -> tuple[Callable[..., Any], object, Args]:
+    """Method, instance and arguments of a call, also where somebody took the method unbound."""
+    if instance is not None or not args:
+        return wrapped, instance, args
+    return MethodType(wrapped, args[0]), args[0], args[1:]
 
 
 def argument(args: Args, kwargs: Kwargs, position: int, name: str) -> Any:

@@ -8,10 +8,9 @@ overlap on one store (gathered branches, threads) share its journal, so each cha
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
-from itertools import compress, count
-from operator import is_, is_not
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from itertools import count
+from operator import is_
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry.instrumentation.pocketflow.capture import reading
 from opentelemetry.instrumentation.pocketflow.capture.reading import (
@@ -24,15 +23,19 @@ from opentelemetry.instrumentation.pocketflow.capture.reading import (
 from opentelemetry.instrumentation.pocketflow.capture.snapshot import (
     Budget,
     Change,
-    Path,
+    Flat,
+    Node,
     Snapshot,
     key_token,
+    match_keys,
     same_objects,
     same_value,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from opentelemetry.instrumentation.pocketflow.capture.snapshot import Around, Path
 
 PREP: Final = "prep"
 EXEC: Final = "exec"
@@ -46,6 +49,10 @@ _clock = count(1)
 """Orders beginnings and ends of runs; `next` of it is atomic."""
 
 _ids = count(1)
+
+# Runs begin and end in several threads. Reentrant, since a collected object's finalizer may start
+# a flow wherever something is allocated.
+_tree_lock = threading.RLock()
 
 _MAX_WRITERS: Final = 512
 """Paths of which the last writer is remembered, to notice conflicts."""
@@ -78,21 +85,23 @@ class Branch:
         self.open_children = 0
         self.forks = 0
         """How often a run began below this one while another was open there."""
-        self.conflicts: list[Path] = []
-        """Paths that this run and an overlapping one wrote."""
+        self.conflicts: dict[object, Path] = {}
+        """Paths that this run and an overlapping one wrote, by what stands for them."""
         self.opened_at = next(_clock)
         self.closed_at: int | None = None
-        if parent is not None:
-            parent.open_children += 1
-            parent.forks += parent.open_children > 1
-        self._beside_others = any(around.open_children > 1 for around in self.around())
-        self._forks_at_start = self._forks_around()
+        with _tree_lock:
+            if parent is not None:
+                parent.open_children += 1
+                parent.forks += parent.open_children > 1
+            self._beside_others = any(around.open_children > 1 for around in self.around())
+            self._forks_at_start = self._forks_around()
 
     def close(self) -> None:
         """Ends the stay."""
         self.closed_at = next(_clock)
         if self.parent is not None:
-            self.parent.open_children -= 1
+            with _tree_lock:
+                self.parent.open_children -= 1
 
     def is_concurrent(self) -> bool:
         """Has another branch been open on the store at any time during this one's stay?"""
@@ -122,16 +131,25 @@ class Journal:
         self.store = store
         self.root = Branch(None)
         self.users = 0
-        self._kind = reading.kind_of(store)
-        self._max_items = max_items
+        kind = reading.kind_of(store)
+        # An object of any class may be a store: its attributes are what changes.
+        self._kind = kind if kind in CONTAINERS else Kind.FIELDS
+        self._has_names = self._kind in {Kind.DICT, Kind.FIELDS}
+        self._budget = Budget(max_items)
         self._seq = 0
         # Reentrant, since a collected object's finalizer may start a flow in the middle of a mark.
         self._lock = threading.RLock()
-        self._marking = False
-        self._writers: dict[Path, Branch] = {}
+        self._busy = False
+        """Is it being marked, or closed?"""
+        self._writers: dict[object, tuple[Branch, Path]] = {}
         self._keys: list[Any] = []
         self._items: list[Any] = []
         self._snapshots: dict[object, Snapshot] = {}
+        """Of the containers at the top level, by what stands for their keys."""
+        self._flat: Flat | None = None
+        """All nodes of these; None where it has to be laid out anew."""
+        if not self._has_names:
+            self._watch(None, store, (), ())
         self._look()  # a first look: what it finds is where the journal begins
 
     @property
@@ -139,9 +157,15 @@ class Journal:
         """Containers of which only identity and length are compared."""
         return sum(snapshot.unwatched for snapshot in self._snapshots.values())
 
-    def top_level(self) -> list[tuple[Any, Any]]:
-        """Keys and values of the store as the last mark found them."""
-        return list(zip(self._keys, self._items, strict=True))
+    def recorded(self) -> Node:
+        """The store as the last mark found it."""
+        if not self._has_names:
+            return self._snapshots[None].root
+        node = Node(self.store, self._kind)
+        node.keys, node.items, node.length = self._keys, self._items, len(self._items)
+        snapshots = [self._snapshots.get(key_token(key)) for key in self._keys]
+        node.children = {place: s.root for place, s in enumerate(snapshots) if s is not None}
+        return node
 
     def mark(self, branch: Branch, phase: str, render: Callable[[list[Credited]], None]) -> None:
         """Hands the changes since the last mark to `render`, credited to a phase.
@@ -154,19 +178,21 @@ class Journal:
         if phase == EXEC and branch.open_children:
             return  # what changes while runs are open inside this one is theirs to find
         with self._lock:
-            if self._marking:
+            if self._busy:
                 return
-            self._marking = True
+            self._busy = True
             try:
                 if changes := self._look():
                     render(self._credit(branch, phase, changes))
             finally:
-                self._marking = False
+                self._busy = self.store is None
 
     def close(self) -> None:
-        """Lets go of the store and everything in it."""
+        """Lets go of the store and everything in it; what is marked from now on is not heard."""
+        self._busy = True
         self.store = None
         self._keys, self._items, self._snapshots, self._writers = [], [], {}, {}
+        self._flat = None
 
     def _credit(self, branch: Branch, phase: str, changes: list[Change]) -> list[Credited]:
         concurrent = branch.is_concurrent()
@@ -182,108 +208,101 @@ class Journal:
 
     def _note_writer(self, branch: Branch, path: Path) -> None:
         key = tuple(key_token(step) for step in path)
-        other = self._writers.pop(key, None)
-        self._writers[key] = branch
-        if other is not None and other is not branch and _overlap(branch, other):
-            branch.conflicts.append(path)
+        other, _ = self._writers.pop(key, (branch, path))
+        self._writers[key] = branch, path  # the path keeps its keys, and so their ids, alive
+        if other is not branch and _overlap(branch, other):
+            branch.conflicts[key] = path
             if other.closed_at is None:
-                other.conflicts.append(path)
+                other.conflicts[key] = path
         if len(self._writers) > _MAX_WRITERS:
             self._writers.pop(next(iter(self._writers)))
 
     def _look(self) -> list[Change]:
         """The changes since the last look; what is found now is where the next one begins."""
         changes: list[Change] = []
-        # Another thread may change the store's size just now: the next mark sees the rest.
-        with suppress(RuntimeError):
-            if self._kind in CONTAINERS and self._kind not in {Kind.DICT, Kind.FIELDS}:
-                self._look_at_items(changes)
-            else:
-                self._look_at_names(self._names(), changes)
+        if self._flat is None or not self._flat.same():
+            for snapshot in self._snapshots.values():
+                if not snapshot.unchanged():
+                    changes += self._update(snapshot, snapshot.root.value)
+        if self._has_names:
+            self._look_at_names(changes)
+        if self._flat is None:
+            self._lay_out()
         return changes
 
-    def _names(self) -> dict[Any, Any]:
-        if self._kind is Kind.DICT:
-            return cast("dict[Any, Any]", self.store)
-        return reading.fields_of(self.store)
-
-    def _look_at_items(self, changes: list[Change]) -> None:
-        """A store that is a list or the like."""
-        if not self._snapshots:
-            self._watch(None, self.store, ())
-        self._look_inside(changes)
-
-    def _look_at_names(self, top: dict[Any, Any], changes: list[Change]) -> None:
-        self._look_inside(changes)
-        if not (
-            dict_len(top) == len(self._items)
-            and all(map(is_, dict_values(top), self._items))
-            and all(map(is_, dict_keys(top), self._keys))
-        ):
-            self._compare_top(top, changes)
-
-    def _look_inside(self, changes: list[Change]) -> None:
-        """What changed in place below the top level."""
+    def _lay_out(self) -> None:
+        self._flat = Flat()
         for snapshot in self._snapshots.values():
-            if not snapshot.unchanged():
-                changes += self._update(snapshot, snapshot.root.value)
+            self._flat.add(snapshot.root)
+            self._flat.extend(snapshot.below)
 
-    def _compare_top(self, top: dict[Any, Any], changes: list[Change]) -> None:
+    def _look_at_names(self, changes: list[Change]) -> None:
+        try:
+            if self._kind is Kind.DICT and self._same_dict():
+                return
+            keys, items = reading.contents_of(self.store, self._kind)
+        except RuntimeError:  # another thread changes its size just now: the next mark sees it
+            return
+        keys = keys or []
+        if not (same_objects(items, self._items) and same_objects(keys, self._keys)):
+            self._compare_names(keys, items, changes)
+
+    def _same_dict(self) -> bool:
+        """Does a store that is a dict hold the very same keys and values as before?"""
+        return (
+            dict_len(self.store) == len(self._items)
+            and all(map(is_, dict_values(self.store), self._items))
+            and all(map(is_, dict_keys(self.store), self._keys))
+        )
+
+    def _compare_names(self, keys: list[Any], items: list[Any], changes: list[Change]) -> None:
         old_keys, old_items = self._keys, self._items
-        keys, items = reading.pairs_of(top)
         self._keys, self._items = keys, items
-        kept = len(old_keys)
-        if same_objects(keys[:kept], old_keys):
-            # The usual case: nothing was removed, so every key stands where it stood.
-            moved = compress(range(kept), map(is_not, items, old_items))
-            changed = [(place, place) for place in moved]
-            added = list(range(kept, len(keys)))
-        else:
-            left = {key_token(key): place for place, key in enumerate(old_keys)}
-            origins = list(enumerate([left.pop(key_token(key), None) for key in keys]))
-            added = [place for place, old in origins if old is None]
-            changed = [
-                (place, old)
-                for place, old in origins
-                if old is not None and items[place] is not old_items[old]
-            ]
-            changes += [self._removed(old_keys[old], old_items[old]) for old in left.values()]
-        for place, old in changed:
-            changes += self._replaced(keys[place], old_items[old], items[place])
-        for place in added:
-            changes.append(Change("add", (keys[place],), items[place]))
-            self._watch(key_token(keys[place]), items[place], (keys[place],))
+        match = match_keys(old_keys, keys)
+        changes += [self._removed(old_keys[place], old_items[place]) for place in match.removed]
+        for old, new in match.differing(old_items, items):
+            changes += self._replaced(keys[new], old_items[old], items[new])
+        around = (self.store,)
+        for place in match.added:
+            node = self._watch(key_token(keys[place]), items[place], (keys[place],), around)
+            changes.append(Change("add", (keys[place],), around, items[place], node))
 
     def _removed(self, key: object, was: object) -> Change:
-        snapshot = self._snapshots.pop(key_token(key), None)
-        return Change("remove", (key,), was=was, was_node=snapshot and snapshot.root)
+        return Change("remove", (key,), (self.store,), was=was, was_node=self._forget(key))
 
-    def _replaced(self, key: object, was: object, now: object) -> list[Change]:
-        token = key_token(key)
-        snapshot = self._snapshots.get(token)
-        if snapshot is not None and type(was) is type(now):
+    def _replaced(self, key: object, was: object, now: object) -> Sequence[Change]:
+        snapshot = self._snapshots.get(key_token(key))
+        if snapshot is not None and snapshot.can_become(now):
             return self._update(snapshot, now)
-        self._snapshots.pop(token, None)
-        self._watch(token, now, (key,))
-        if same_value(was, now):
-            return []
-        return [Change("replace", (key,), now, was, snapshot and snapshot.root)]
-
-    def _watch(self, token: object, value: object, path: Path) -> None:
-        kind = reading.kind_of(value)
-        if kind in CONTAINERS:
-            self._snapshots[token] = Snapshot(value, kind, path, self._budget())
+        if snapshot is None and same_value(was, now):
+            return ()
+        gone, around = self._forget(key), (self.store,)
+        node = self._watch(key_token(key), now, (key,), around)
+        return (Change("replace", (key,), around, now, node, was, gone),)
 
     def _update(self, snapshot: Snapshot, value: object) -> list[Change]:
-        return snapshot.update(value, self._budget(without=snapshot))
+        self._flat = None
+        return snapshot.update(value)
 
-    def _budget(self, without: Snapshot | None = None) -> Budget:
-        watched = sum(s.watched for s in self._snapshots.values() if s is not without)
-        return Budget(max(self._max_items - watched, 0))
+    def _forget(self, key: object) -> Node | None:
+        snapshot = self._snapshots.pop(key_token(key), None)
+        if snapshot is None:
+            return None
+        self._flat = None
+        snapshot.discard()
+        return snapshot.root
+
+    def _watch(self, token: object, value: object, path: Path, around: Around) -> Node | None:
+        kind = reading.kind_of(value)
+        if kind not in CONTAINERS:
+            return None
+        self._flat = None
+        snapshot = self._snapshots[token] = Snapshot(value, kind, path, around, self._budget)
+        return snapshot.root
 
 
 _open: dict[int, Journal] = {}
-_open_lock = threading.Lock()
+_open_lock = threading.RLock()
 
 
 def acquire(store: object, max_items: int) -> tuple[Journal, bool]:

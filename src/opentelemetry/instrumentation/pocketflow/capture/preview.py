@@ -1,13 +1,15 @@
 """Bounded, redacted JSON out of any value, at the cost of the preview and not of the value.
 
 Pure: no OpenTelemetry, and no code of the user's classes runs. What does not fit or cannot be
-shown is replaced by an object with one of these members, so that a reader can always tell a cut
-from a value:
+shown is replaced by an object with one of these members:
 
 * ``{"$cut": "str", "length": 1048576, "head": "Once upon"}``: a long text; lists end with such an
   element and objects get such a member ``"$cut"``, which tell the true number of items;
 * ``{"$opaque": "threading.Lock"}``: a value of a class that is not looked into;
 * ``{"$cycle": "dict"}``: a container inside itself.
+
+A key of the user's that is one of these names is shown with one more ``$`` in front, so that a
+reader can always tell a cut from a value.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import enum
 import json
 import math
+from bisect import bisect_right
 from json.encoder import encode_basestring  # pyright: ignore[reportUnknownVariableType] - untyped
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
@@ -23,7 +26,7 @@ from opentelemetry.instrumentation.pocketflow.capture.reading import CONTAINERS,
 from opentelemetry.instrumentation.pocketflow.capture.redact import REDACTED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
 
@@ -32,14 +35,20 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 MAX_DEPTH: Final = 20
 """Deeper containers are cut: recursion stays far from the interpreter's limit."""
 
-_MARKER_BYTES: Final = 48
-"""What a cut marker takes, kept free in every container."""
-_MIN_CHILD_BYTES: Final = 24
+MIN_BYTES: Final = 48
+"""No budget is smaller: a marker always fits, with at least the beginning of a class name."""
+
 _MAX_KEY_CHARS: Final = 80
+_MAX_KEY_PARTS: Final = 4
+"""Of a tuple that is a key."""
 _MAX_INT_BITS: Final = 256
 """Larger integers are cut: writing them is quadratic, and the interpreter may refuse to."""
 _LOOK_AHEAD: Final = 256
 """Characters beyond a cut that redaction sees, so that a secret at the border is recognised."""
+_FAIR_SHARES: Final = 4
+"""The first of many items may take a fourth of what is left, so that others find room."""
+
+_MARKERS: Final = frozenset({"cut", "opaque", "cycle"})
 
 _quote: Final[Callable[[str], str]] = encode_basestring
 
@@ -71,69 +80,80 @@ class Recorded(Protocol):
 def dumps(value: Json) -> str:
     """Compact JSON that any exporter can encode."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # a lone surrogate, which UTF-8 cannot carry
-        return json.dumps(value, separators=(",", ":"))
-    return text
+    # A lone surrogate, which UTF-8 cannot carry, stands in a JSON string: an escape means the same.
+    return encodable(text)
+
+
+def encodable(text: str) -> str:
+    """The text with an escape in place of each lone surrogate, which UTF-8 cannot carry."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def size_in_bytes(text: str) -> int:
-    """Length in UTF-8."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    """Length in UTF-8, once `encodable`."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "backslashreplace"))
 
 
 def preview(
-    value: object, redactor: Redactor, budget: int, recorded: Recorded | None = None
+    value: object,
+    redactor: Redactor,
+    budget: int,
+    recorded: Recorded | None = None,
+    *,
+    around: Sequence[object] = (),
+    past: bool = False,
 ) -> Json:
-    """A JSON-able picture of a value of at most about `budget` bytes once serialised.
+    """A JSON-able picture of a value.
 
     Args:
         value: anything.
         redactor: what must not be shown.
-        budget: bytes of UTF-8.
-        recorded: what the value held at an earlier time, to be shown in place of what it holds now.
+        budget: bytes of UTF-8 that the picture takes at most once serialised by `dumps`; what is
+            less than `MIN_BYTES` counts as that.
+        recorded: what the value held when it was recorded, to be shown in place of what it holds.
+        around: the containers around the value, outermost first.
+        past: leave out what was not recorded, rather than show it as it is now.
     """
-    return _Preview(redactor).show(value, budget, recorded, 0)[0]
+    return _Preview(redactor, around, past=past).show(value, budget, recorded)[0]
 
 
-def shape(value: object, recorded: Recorded | None = None) -> dict[str, Json]:
+def shape(value: object) -> dict[str, Json]:
     """Type and size of a value, without anything of the value itself."""
-    result: dict[str, Json] = {"type": reading.qualified_name(type(value))}
-    size = recorded.length if recorded is not None else reading.size_of(value)
-    if size is not None:
-        result["size"] = size
-    return result
+    name = cut_text(reading.qualified_name(type(value)), _MAX_KEY_CHARS)
+    size = reading.size_of(value)
+    return {"type": name} if size is None else {"type": name, "size": size}
 
 
 def key_text(key: object, redactor: Redactor) -> str:
     """A dict key as JSON would name it; keys that JSON has no name for, by their type."""
+    text = encodable(_text_of_key(key, redactor))
+    # A name of ours in the user's data.
+    return f"${text}" if text[:1] == "$" and text.lstrip("$") in _MARKERS else text
+
+
+def is_secret_key(key: object, redactor: Redactor) -> bool:
+    """Must the value under this key never be shown?"""
     if type(key) is str:
-        return cut_text(redactor.text(key[: _MAX_KEY_CHARS + _LOOK_AHEAD]), _MAX_KEY_CHARS)
-    if key is None or type(key) is bool or type(key) is float:
-        return dumps(key)
-    if type(key) is int:
-        return str(key) if key.bit_length() <= _MAX_INT_BITS else "<int>"
-    if type(key) is tuple:
-        parts = cast("tuple[object, ...]", key)
-        texts = [key_text(part, redactor) for part in parts[:4] if type(part) is not tuple]
-        return f"({', '.join(texts)})"
-    return _enum_text(key) or f"<{reading.class_name(type(key))}>"
+        return redactor.secret_key(key)
+    if reading.is_instance(key, str) and redactor.secret_key(str.__str__(cast("str", key))):
+        return True
+    return type(key) is not int and redactor.secret_key(_text_of_key(key, redactor))
 
 
 def cut_text(text: str, limit: int) -> str:
     """The text, or its head and an ellipsis where it is longer than `limit` characters."""
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return encodable(text if len(text) <= limit else f"{text[: limit - 1]}…")
 
 
 def cut_middle(text: str, budget: int) -> str:
     """The text within `budget` bytes: its beginning and end, and between them what was left out."""
-    size = size_in_bytes(text)
-    if size <= budget:
-        return text
-    marker = f"\n… ({size} bytes in all) …\n"
-    room = max(budget - size_in_bytes(marker), 0)
-    raw = text.encode("utf-8", "replace")
+    raw = text.encode("utf-8", "backslashreplace")
+    if len(raw) <= budget:
+        return raw.decode()
+    marker = f"\n… ({len(raw)} bytes in all) …\n"
+    room = budget - size_in_bytes(marker)
+    if room < 0:
+        return raw[: max(budget, 0)].decode(errors="ignore")
     head, tail = raw[: room // 3], raw[len(raw) - (room - room // 3) :]
     return head.decode(errors="ignore") + marker + tail.decode(errors="ignore")
 
@@ -141,114 +161,109 @@ def cut_middle(text: str, budget: int) -> str:
 class _Preview:
     """One walk through one value. `show` returns the picture and the bytes it takes."""
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, around: Sequence[object], *, past: bool) -> None:
         self._redactor = redactor
-        self._path: list[int] = []  # ids of the containers being shown, to notice cycles
+        self._past = past
+        self._path = [id(container) for container in around]
+        """Of the containers being shown, to notice cycles."""
 
-    def show(
-        self, value: object, budget: int, recorded: Recorded | None, depth: int
-    ) -> tuple[Json, int]:
+    def show(self, value: object, budget: int, recorded: Recorded | None) -> tuple[Json, int]:
+        budget = max(budget, MIN_BYTES)
         kind = reading.kind_of(value)
-        if kind in CONTAINERS:
-            return self._show_container(value, kind, budget, recorded, depth)
+        if kind in CONTAINERS or recorded is not None:
+            return self._show_container(value, kind, budget, recorded)
         if type(value) is str:
             return self._show_text(value, budget)
         return self._show_other(value, kind, budget)
 
     def _show_text(self, value: str, budget: int) -> tuple[Json, int]:
-        head = value[: max(budget, 0) + _LOOK_AHEAD] if len(value) > budget else value
-        text = self._redactor.text(head)
-        if len(head) == len(value):
+        text = _head(value, budget, self._redactor)
+        if len(value) <= budget + _LOOK_AHEAD:  # then it is all there
             size = size_in_bytes(_quote(text))
-            if size <= max(budget, _MARKER_BYTES):
+            if size <= budget:
                 return text, size
-        # An escape takes up to six bytes for a character: measure what is left after a first cut.
-        text = text[: max(budget - _MARKER_BYTES, 8)]
-        size = size_in_bytes(_quote(text))
-        if size > budget - _MARKER_BYTES:
-            text = text[: max(len(text) * max(budget - _MARKER_BYTES, 8) // size, 4)]
-            size = size_in_bytes(_quote(text))
-        return {"$cut": "str", "length": len(value), "head": text}, size + _MARKER_BYTES
+        cut: dict[str, Json] = {"$cut": "str", "length": len(value), "head": ""}
+        room = budget - _size(cut) + 2
+        cut["head"] = head = _quoted_head(text, room)
+        return cut, budget - room + size_in_bytes(_quote(head))
 
     def _show_other(self, value: Any, kind: Kind, budget: int) -> tuple[Json, int]:
         if value is None or type(value) is bool:
-            return value, 5
+            return value, 5 if value is False else 4
         if type(value) is int:
-            return self._show_int(value)
+            return self._show_int(value, budget)
         if type(value) is float:
             shown = value if math.isfinite(value) else str(value)
-            return shown, len(str(shown)) + 2
+            return _sized(shown)
         if type(value) is bytes:
-            return {"$opaque": "bytes", "length": len(value)}, _MARKER_BYTES
+            return _sized({"$opaque": "bytes", "length": len(value)})
         if kind is Kind.TEXT or type(value) is complex:
-            return self._show_text(_text_of(value), budget)
+            return self._show_text(reading.text_of(value), budget)
         return self._show_instance(value, budget)
 
-    def _show_int(self, value: int) -> tuple[Json, int]:
-        if value.bit_length() > _MAX_INT_BITS:
-            return {"$cut": "int", "bits": value.bit_length()}, _MARKER_BYTES
-        return value, value.bit_length() // 3 + 2
+    def _show_int(self, value: int, budget: int) -> tuple[Json, int]:
+        if value.bit_length() <= _MAX_INT_BITS:
+            size = len(str(value))
+            if size <= budget:
+                return value, size
+        return _sized({"$cut": "int", "bits": value.bit_length()})
 
-    def _show_instance(self, value: Any, budget: int) -> tuple[Json, int]:
-        cls = cast("type", type(value))
+    def _show_instance(self, value: object, budget: int) -> tuple[Json, int]:
         name = _enum_text(value)
         if name is not None:
             return self._show_text(name, budget)
-        for base, namespace in reading.namespaces(cls):
-            del namespace
-            # A subclass's own methods are passed over: the base's return the plain builtin.
-            if base is str:
-                return self._show_text(str.__str__(value), budget)
-            if base is int:
-                return self._show_int(int.__int__(value))
-            if base is float:
-                return self._show_other(float.__float__(value), Kind.ATOM, budget)
-        text = cut_text(reading.qualified_name(cls), _MAX_KEY_CHARS)
-        return {"$opaque": text}, len(text) + 14
+        # A subclass's own methods are passed over: the base's return the plain builtin.
+        if reading.is_instance(value, str):
+            return self._show_text(str.__str__(cast("str", value)), budget)
+        if reading.is_instance(value, int):
+            return self._show_int(int.__int__(cast("int", value)), budget)
+        if reading.is_instance(value, float):
+            return self._show_other(float.__float__(cast("float", value)), Kind.ATOM, budget)
+        return _named("$opaque", reading.qualified_name(type(value)), budget)
 
     def _show_container(
-        self, value: object, kind: Kind, budget: int, recorded: Recorded | None, depth: int
+        self, value: object, kind: Kind, budget: int, recorded: Recorded | None
     ) -> tuple[Json, int]:
         name = reading.class_name(type(value))
         if id(value) in self._path:
-            return {"$cycle": name}, len(name) + 14
+            return _named("$cycle", name, MIN_BYTES)
+        if recorded is not None and recorded.items is None and not self._past:
+            recorded = None  # it was not looked into, but can be now
         length = recorded.length if recorded is not None else reading.length_of(value, kind)
-        if depth >= MAX_DEPTH or (length and budget < _MARKER_BYTES):
-            return {"$cut": name, "length": length}, _MARKER_BYTES
-        contents = _contents(value, kind, recorded, budget)
+        contents = None
+        if len(self._path) < MAX_DEPTH:
+            contents = _contents(value, kind, recorded, budget)
         if contents is None:
-            return {"$cut": name, "length": length}, _MARKER_BYTES
+            return _cut_whole(name, length)
         self._path.append(id(value))
         try:
             keys, items = contents
-            children: Mapping[int, Recorded] = recorded.children if recorded is not None else {}
+            children: Mapping[int, Recorded] = {} if recorded is None else recorded.children
             if keys is None:
-                return self._show_sequence(items, length, budget, children, depth)
-            return self._show_mapping(keys, items, length, budget, children, depth)
+                shown = self._show_sequence(items, length, budget, children)
+            else:
+                shown = self._show_mapping(keys, items, length, budget, children)
         finally:
             self._path.pop()
+        return shown or _cut_whole(name, length)
 
     def _show_sequence(
-        self,
-        items: list[Any],
-        length: int,
-        budget: int,
-        children: Mapping[int, Recorded],
-        depth: int,
-    ) -> tuple[Json, int]:
+        self, items: list[Any], length: int, budget: int, children: Mapping[int, Recorded]
+    ) -> tuple[Json, int] | None:
         shown: list[Json] = []
-        used = 2
+        space = _Space(budget, length)
         for index, item in enumerate(items):
-            room = self._room(budget - used, length - index)
-            if room is None:
+            child, size = self.show(item, space.share(), children.get(index))
+            if not space.take(size):
                 break
-            child, size = self.show(item, room, children.get(index), depth + 1)
             shown.append(child)
-            used += size + 1
         if len(shown) < length:
-            shown.append({"$cut": "list", "length": length})
-            used += _MARKER_BYTES
-        return shown, used
+            marker: Json = {"$cut": "list", "length": length}
+            del shown[space.make_room(_size(marker)) :]
+            if not shown:
+                return None
+            shown.append(marker)
+        return shown, space.used
 
     def _show_mapping(
         self,
@@ -257,36 +272,71 @@ class _Preview:
         length: int,
         budget: int,
         children: Mapping[int, Recorded],
-        depth: int,
-    ) -> tuple[Json, int]:
-        shown: dict[str, Json] = {}
-        used = 2
+    ) -> tuple[Json, int] | None:
+        shown: list[tuple[str, Json]] = []
+        space = _Space(budget, length)
         for index, (key, item) in enumerate(zip(keys, items, strict=True)):
             name = key_text(key, self._redactor)
-            key_size = size_in_bytes(_quote(name)) + 2
-            room = self._room(budget - used - key_size, length - index)
-            if room is None:
-                break
-            if self._redactor.secret_key(name):
-                child, size = REDACTED, len(REDACTED) + 2
+            name_size = size_in_bytes(_quote(name)) + 1
+            if is_secret_key(key, self._redactor):
+                child, size = _sized(REDACTED)
             else:
-                child, size = self.show(item, room, children.get(index), depth + 1)
-            shown[name] = child
-            used += size + key_size
-        if len(shown) < length:
-            shown["$cut"] = {"length": length}
-            used += _MARKER_BYTES
-        return shown, used
+                child, size = self.show(item, space.share(name_size), children.get(index))
+            if not space.take(name_size + size):
+                break
+            shown.append((name, child))
+        if len(dict(shown)) < length:
+            marker: Json = {"length": length}
+            del shown[space.make_room(_size({"$cut": marker}) - 2) :]
+            if not shown:
+                return None
+            shown.append(("$cut", marker))
+        return dict(shown), space.used
 
-    @staticmethod
-    def _room(left: int, items_left: int) -> int | None:
-        """Bytes for the next item: a fair share, so that one large item leaves room for others."""
+
+class _Space:
+    """The bytes of one list or object, as they are taken.
+
+    Args:
+        budget: bytes for all of it.
+        items: how many items it has in all.
+    """
+
+    __slots__ = ("_budget", "_items", "_sizes", "_sum")
+
+    def __init__(self, budget: int, items: int) -> None:
+        self._budget = budget
+        self._items = items
+        self._sizes: list[int] = []
+        self._sum = 1  # the opening bracket; each item has a comma or the closing bracket
+
+    @property
+    def used(self) -> int:
+        """Bytes of the whole."""
+        return max(self._sum, 2)
+
+    def share(self, name_size: int = 0) -> int:
+        """Bytes that the next item may take after its name."""
+        items_left = self._items - len(self._sizes)
+        left = self._budget - self._sum - name_size - 1
         if items_left > 1:
-            left -= _MARKER_BYTES
-        room = left // min(items_left, 4)
-        if room >= _MIN_CHILD_BYTES:
-            return room
-        return _MIN_CHILD_BYTES if left >= _MIN_CHILD_BYTES else None
+            left -= MIN_BYTES  # for a marker
+        return left // min(max(items_left, 1), _FAIR_SHARES)
+
+    def take(self, size: int) -> bool:
+        """Takes the bytes of one more item, if there are as many."""
+        if self._sum + size + 1 > self._budget:
+            return False
+        self._sizes.append(size)
+        self._sum += size + 1
+        return True
+
+    def make_room(self, size: int) -> int:
+        """Gives up the last items until a marker of that size fits; returns how many are left."""
+        while self._sizes and self._sum + size + 1 > self._budget:
+            self._sum -= self._sizes.pop() + 1
+        self._sum += size + 1
+        return len(self._sizes)
 
 
 def _contents(
@@ -295,29 +345,105 @@ def _contents(
     """Keys and items to show, no more than can fit into the budget; None where they are unknown."""
     most = budget // 2 + 1  # the shortest item takes two bytes
     if recorded is not None:
-        return (
-            None if recorded.items is None else (_head(recorded.keys, most), recorded.items[:most])
-        )
+        keys, items = recorded.keys, recorded.items
+        return None if items is None else (keys and keys[:most], items[:most])
     try:
         return reading.first_contents(value, kind, most)
     except RuntimeError:  # another thread changes it just now
         return None
 
 
-def _head(keys: list[Any] | None, most: int) -> list[Any] | None:
-    return None if keys is None else keys[:most]
+def _sized(value: Json) -> tuple[Json, int]:
+    return value, _size(value)
 
 
-def _text_of(value: Any) -> str:
-    try:
-        return str(value)
-    except ValueError:  # digits limit of a Fraction or Decimal
-        return reading.class_name(cast("type", type(value)))
+def _size(value: Json) -> int:
+    return size_in_bytes(dumps(value))
+
+
+def _cut_whole(name: str, length: int) -> tuple[Json, int]:
+    """A marker in place of a container."""
+    rest: dict[str, Json] = {"length": length}
+    shown, size = _named("$cut", name, MIN_BYTES - _size(rest) + 1)
+    return {**cast("dict[str, Json]", shown), **rest}, size + _size(rest) - 1
+
+
+def _named(marker: str, name: str, budget: int) -> tuple[Json, int]:
+    """A marker that names a class, or the end of a long name: there the class stands."""
+    shown: Json = {marker: name}
+    size = _size(shown)
+    if size > budget:
+        room = budget - _size({marker: "…"}) + 2
+        shown = {marker: f"…{_quoted_head(name[::-1], room)[::-1]}"}
+        size = _size(shown)
+    return shown, size
+
+
+def _head(text: str, limit: int, redactor: Redactor) -> str:
+    """The first `limit` characters of a text or somewhat more, redacted; the text if it is short.
+
+    However long the text is, no more than these are looked at.
+    """
+    if len(text) <= limit + _LOOK_AHEAD:
+        return encodable(redactor.text(text))
+    seen = redactor.text(text[: limit + _LOOK_AHEAD])
+    # The end may hold the first part of a secret, which has no shape. What was hidden made the
+    # text shorter, so that it is not enough to take the first `limit` characters.
+    return encodable(seen[: max(len(seen) - _LOOK_AHEAD, 0)])
+
+
+def _quoted_head(text: str, room: int) -> str:
+    """As much from the start of a text as takes `room` bytes as a JSON string."""
+    head = text[: max(room - 2, 0)]
+    if size_in_bytes(_quote(head)) <= room:
+        return head
+    lengths = range(1, len(head) + 1)
+    return head[: bisect_right(lengths, room, key=lambda n: size_in_bytes(_quote(head[:n])))]
+
+
+def _text_of_key(key: object, redactor: Redactor) -> str:
+    if type(key) is str:
+        return cut_text(_head(key, _MAX_KEY_CHARS, redactor), _MAX_KEY_CHARS)
+    if key is None or type(key) is bool or type(key) is float:
+        return dumps(key)
+    if type(key) is int:
+        return _text_of_int(key)
+    if type(key) is tuple:
+        return _text_of_tuple(cast("tuple[object, ...]", key), redactor)
+    return cut_text(_head(_text_of_other(key), _MAX_KEY_CHARS, redactor), _MAX_KEY_CHARS)
+
+
+def _text_of_int(key: int) -> str:
+    return str(key) if key.bit_length() <= _MAX_INT_BITS else "<int>"
+
+
+def _text_of_tuple(key: tuple[object, ...], redactor: Redactor) -> str:
+    parts = [
+        "(…)" if type(part) is tuple else key_text(part, redactor) for part in key[:_MAX_KEY_PARTS]
+    ]
+    if len(key) > _MAX_KEY_PARTS:
+        parts.append("…")
+    return cut_text(f"({', '.join(parts)})", _MAX_KEY_CHARS)
+
+
+def _text_of_other(key: object) -> str:
+    name = _enum_text(key)
+    if name is not None:
+        return name
+    if type(key) is bytes:
+        return repr(key[: _MAX_KEY_CHARS + _LOOK_AHEAD])
+    if reading.kind_of(key) is Kind.TEXT or type(key) is complex:
+        return reading.text_of(key)
+    if reading.is_instance(key, str):
+        return str.__str__(cast("str", key))
+    if reading.is_instance(key, int):
+        return _text_of_int(int.__int__(cast("int", key)))
+    return f"<{reading.class_name(type(key))}>"
 
 
 def _enum_text(value: object) -> str | None:
     """`Color.RED` for a member of an enumeration."""
-    if not any(base is enum.Enum for base, _ in reading.namespaces(type(value))):
+    if not reading.is_instance(value, enum.Enum):
         return None
     name = (reading.instance_dict(value) or {}).get("_name_")
     return f"{reading.class_name(type(value))}.{name}" if type(name) is str else None

@@ -16,9 +16,11 @@ import pathlib
 import types
 import uuid
 import weakref
+import zoneinfo
 from collections import deque
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
+from itertools import chain, islice, repeat
+from operator import is_
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -43,6 +45,8 @@ class Kind(enum.IntEnum):
     """A plain object: a dataclass, an attrs or pydantic model, a SimpleNamespace."""
     OPAQUE = 8
     """Anything else: compared by identity, shown as its type."""
+
+    __hash__ = int.__hash__  # that of an enumeration is not in C
 
 
 CONTAINERS: Final = frozenset({Kind.DICT, Kind.LIST, Kind.TUPLE, Kind.SET, Kind.DEQUE, Kind.FIELDS})
@@ -78,7 +82,6 @@ _EXACT: Final[dict[int, Kind]] = {
     id(deque): Kind.DEQUE,
     id(types.SimpleNamespace): Kind.FIELDS,
 }
-CONTAINER_TYPE_IDS: Final = frozenset(i for i, kind in _EXACT.items() if kind in CONTAINERS)
 ATOM_TYPE_IDS: Final = frozenset(i for i, kind in _EXACT.items() if kind not in CONTAINERS)
 
 _BASES: Final = (
@@ -97,7 +100,6 @@ dict_values: Final[Callable[[Any], Collection[Any]]] = dict[Any, Any].values
 _dict_items: Final[Callable[[Any], Iterable[tuple[Any, Any]]]] = dict[Any, Any].items
 _list_len: Final[Callable[[Any], int]] = list[Any].__len__
 _list_iter: Final[Callable[[Any], Iterator[Any]]] = list[Any].__iter__
-_list_slice: Final[Callable[[Any, slice], list[Any]]] = list[Any].__getitem__
 _tuple_len: Final[Callable[[Any], int]] = tuple[Any, ...].__len__
 _tuple_iter: Final[Callable[[Any], Iterator[Any]]] = tuple[Any, ...].__iter__
 _set_len: Final[Callable[[Any], int]] = set[Any].__len__
@@ -112,6 +114,10 @@ _namespace_of: Final[Callable[[type], dict[str, Any]]] = type.__dict__["__dict__
 _mro_of: Final[Callable[[type], tuple[type, ...]]] = type.__dict__["__mro__"].__get__
 _qualname_of: Final[Callable[[type], str]] = type.__dict__["__qualname__"].__get__
 _name_of: Final[Callable[[type], str]] = type.__dict__["__name__"].__get__
+_plain: Final = str.__str__
+"""A class may be given a name of a subclass of str; this makes it a str."""
+
+_LIBRARY_ZONES: Final = (dt.timezone, zoneinfo.ZoneInfo)
 
 _MODEL_MARKS: Final = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
 """What makes a class a plain record, by the library that made it one."""
@@ -141,10 +147,13 @@ class PerClass(Generic[T]):
         return made
 
 
+_Slot: TypeAlias = "tuple[str, Callable[[object], Any]]"
+
+
 class _ClassFacts(NamedTuple):
     kind: Kind
     dict_of: Callable[[object], Any] | None
-    slots: tuple[tuple[str, Callable[[object], Any]], ...]
+    slots: tuple[_Slot, ...]
     extra_of: Callable[[object], Any] | None
 
 
@@ -156,13 +165,13 @@ def kind_of(value: object) -> Kind:
 
 def class_name(cls: type) -> str:
     """The class's bare name."""
-    return _name_of(cls)
+    return _plain(_name_of(cls))
 
 
 def qualified_name(cls: type) -> str:
     """`module.QualName`; builtins without the module."""
     module = _namespace_of(cls).get("__module__")
-    name = _qualname_of(cls)
+    name = _plain(_qualname_of(cls))
     return f"{module}.{name}" if type(module) is str and module != "builtins" else name
 
 
@@ -190,10 +199,10 @@ def contents_of(value: Any, kind: Kind) -> tuple[list[Any] | None, list[Any]]:
     Raises:
         RuntimeError: another thread changes the container just now.
     """
-    if kind is Kind.DICT:
-        return pairs_of(value)
-    if kind is Kind.FIELDS:
-        return pairs_of(fields_of(value))
+    if kind is Kind.DICT or kind is Kind.FIELDS:
+        # One list() of the pairs of a dict is atomic under the interpreter lock; keys and values
+        # taken one after the other would not be.
+        return _unzip(list(_PAIRS[kind](value)))
     return None, list(_ITERATE[kind](value))
 
 
@@ -203,31 +212,23 @@ def first_contents(value: Any, kind: Kind, most: int) -> tuple[list[Any] | None,
     Raises:
         RuntimeError: another thread changes the container just now.
     """
-    if kind is Kind.LIST:
-        return None, _list_slice(value, slice(most))
-    if kind is Kind.FIELDS:
-        keys, items = contents_of(value, kind)
-        return keys and keys[:most], items[:most]
-    if kind is Kind.DICT:
-        pairs = list(islice(_dict_items(value), most))
-        return [key for key, _ in pairs], [item for _, item in pairs]
+    if kind is Kind.DICT or kind is Kind.FIELDS:
+        return _unzip(list(islice(_PAIRS[kind](value), most)))
     return None, list(islice(_ITERATE[kind](value), most))
 
 
-def fields_of(value: object) -> dict[str, Any]:
-    """The fields of a plain object by name, read without its own code. Unset slots are absent."""
-    facts = _facts_of(type(value))
-    fields: dict[str, Any] = {}
-    for name, getter in facts.slots:
-        try:
-            fields[name] = getter(value)
-        except AttributeError:
-            continue
-    if facts.dict_of is not None and type(own := facts.dict_of(value)) is dict:
-        fields.update(cast("dict[str, Any]", own))
-    if facts.extra_of is not None and type(extra := facts.extra_of(value)) is dict:
-        fields.update(cast("dict[str, Any]", extra))
-    return fields
+def text_of(value: object) -> str:
+    """`str()` of a value of kind `TEXT`, or of a number, without running code of a user's class."""
+    if type(value) is dt.datetime or type(value) is dt.time:
+        moment = cast("dt.datetime", value)
+        zone = moment.tzinfo
+        if zone is not None and not any(type(zone) is known for known in _LIBRARY_ZONES):
+            # `str` would ask the time zone for its offset.
+            return f"{moment.replace(tzinfo=None)} {class_name(type(zone))}"
+    try:
+        return str(value)
+    except ValueError:  # the interpreter's limit of digits
+        return class_name(type(value))
 
 
 def instance_dict(value: object) -> dict[str, Any] | None:
@@ -242,12 +243,37 @@ def is_mutable_in_place(value: object, kind: Kind) -> bool:
     return kind is not Kind.TUPLE and not (kind is Kind.SET and type(value) is frozenset)
 
 
-def pairs_of(mapping: dict[Any, Any]) -> tuple[list[Any], list[Any]]:
-    """Keys and items of a dict, as they are at one moment."""
-    # One list() of the items is atomic under the interpreter lock; keys and values taken one after
-    # the other would not be.
-    items = list(_dict_items(mapping))
-    return [key for key, _ in items], [item for _, item in items]
+def _unzip(pairs: list[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
+    return [key for key, _ in pairs], [item for _, item in pairs]
+
+
+def _field_pairs(value: object) -> Iterable[tuple[str, Any]]:
+    """Names and values of fields, read without the object's own code. Unset slots are absent."""
+    facts = _facts_of(type(value))
+    own = _own_dicts(value, facts)
+    if not facts.slots:
+        return chain.from_iterable(map(_dict_items, own))
+    return chain(_slot_pairs(value, facts.slots), *map(_dict_items, own))
+
+
+def _own_dicts(value: object, facts: _ClassFacts) -> list[dict[str, Any]]:
+    """The dicts that hold an object's fields: its `__dict__`, and what pydantic calls extra."""
+    getters = (facts.dict_of, facts.extra_of)
+    found = [getter(value) for getter in getters if getter is not None]
+    return [own for own in found if type(own) is dict]
+
+
+def _slot_pairs(value: object, slots: tuple[_Slot, ...]) -> Iterator[tuple[str, Any]]:
+    for name, getter in slots:
+        try:
+            yield name, getter(value)
+        except AttributeError:
+            continue
+
+
+def _count_fields(value: object) -> int:
+    facts = _facts_of(type(value))
+    return sum(map(len, _own_dicts(value, facts))) + sum(1 for _ in _slot_pairs(value, facts.slots))
 
 
 def _is_set(value: object) -> bool:
@@ -260,7 +286,11 @@ _LENGTH: Final[dict[Kind, Callable[[Any], int]]] = {
     Kind.TUPLE: _tuple_len,
     Kind.SET: lambda value: (_set_len if _is_set(value) else _frozenset_len)(value),
     Kind.DEQUE: _deque_len,
-    Kind.FIELDS: lambda value: len(fields_of(value)),
+    Kind.FIELDS: _count_fields,
+}
+_PAIRS: Final[dict[Kind, Callable[[Any], Iterable[tuple[Any, Any]]]]] = {
+    Kind.DICT: _dict_items,
+    Kind.FIELDS: _field_pairs,
 }
 _ITERATE: Final[dict[Kind, Callable[[Any], Iterator[Any]]]] = {
     Kind.LIST: _list_iter,
@@ -272,25 +302,32 @@ _ITERATE: Final[dict[Kind, Callable[[Any], Iterator[Any]]]] = {
 
 def is_subclass(cls: type, base: type) -> bool:
     """Like `issubclass`, by the method resolution order alone."""
-    return base in _mro_of(cls) if type(cls) is type else any(c is base for c in _mro_of(cls))
+    # `in` would compare, which a metaclass may have its own way of.
+    return any(map(is_, _mro_of(cls), repeat(base)))
+
+
+def is_instance(value: object, cls: type) -> bool:
+    """Like `isinstance`, without asking the value for its class."""
+    return is_subclass(type(value), cls)
 
 
 def _read_class(cls: type) -> _ClassFacts:
     dict_of: Callable[[object], Any] | None = None
     extra_of: Callable[[object], Any] | None = None
-    slots: list[tuple[str, Callable[[object], Any]]] = []
+    slots: list[_Slot] = []
     is_record = False
     for base, namespace in namespaces(cls):
         is_record = is_record or any(mark in namespace for mark in _MODEL_MARKS)
         for name, attribute in list(namespace.items()):
             # Only descriptors that the interpreter made: a property of the user is never called.
-            if type(attribute) not in (types.MemberDescriptorType, types.GetSetDescriptorType):
+            is_member = type(attribute) is types.MemberDescriptorType
+            if not is_member and type(attribute) is not types.GetSetDescriptorType:
                 continue
             if name == "__dict__" and attribute.__objclass__ is base:
                 dict_of = dict_of or attribute.__get__
             elif name == _PYDANTIC_EXTRA:
                 extra_of = attribute.__get__
-            elif type(attribute) is types.MemberDescriptorType and not name.startswith("__"):
+            elif is_member and not name.startswith("__"):
                 slots.append((name, attribute.__get__))
     return _ClassFacts(_kind_of_class(cls, is_record), dict_of, tuple(slots), extra_of)
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import get_current_span
 
 from opentelemetry import context as context_api
-from opentelemetry.instrumentation.pocketflow import semconv
 from opentelemetry.instrumentation.pocketflow.capture import calls, classes
 from opentelemetry.instrumentation.pocketflow.capture.failures import type_name
 from opentelemetry.instrumentation.pocketflow.capture.frames import Frame
@@ -16,7 +15,7 @@ from opentelemetry.instrumentation.pocketflow.capture.runs import FlowRun, NodeR
 from opentelemetry.instrumentation.pocketflow.capture.watch import fit
 from opentelemetry.instrumentation.pocketflow.emit import spans
 from opentelemetry.instrumentation.pocketflow.guard import guarded
-from opentelemetry.instrumentation.pocketflow.record import Item, Route
+from opentelemetry.instrumentation.pocketflow.record import Content, Item, Route
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,6 +58,7 @@ class RouteScope(Frame):
         "_params",
         "_path",
         "_placed",
+        "_shown_params",
         "_store",
     )
 
@@ -76,6 +76,7 @@ class RouteScope(Frame):
         self._flow_run = flow_run
         self._store = store
         self._params = params
+        self._shown_params: str | None = None
         batch = flow_run.batch if flow_run is not None else None
         self._index = batch.next_index() if batch is not None else None
         self._graph: Graph | None = None
@@ -119,6 +120,10 @@ class RouteScope(Frame):
             if self._has_span():
                 span = self._start_item(run, around)
         self.make_current(span, around)
+
+    @guarded(None)
+    def entered(self) -> None:
+        """The start node is about to run inside this context."""
         self._open_if_hidden(classes.start_of(self._flow, self.session.framework))
 
     @guarded(None)
@@ -135,7 +140,7 @@ class RouteScope(Frame):
         self._let_go()
         self._followed = self._store = None
         if self._flow_run is not None:
-            self._flow_run.exec_ends()
+            self._flow_run.exec_ends(None)
             self._end_item(self._flow_run, None)
 
     @guarded(None)
@@ -148,7 +153,7 @@ class RouteScope(Frame):
         self._let_go()
         self._followed = self._store = None
         if self._flow_run is not None:
-            self._flow_run.exec_ends()
+            self._flow_run.exec_ends(exc)
             self._end_item(self._flow_run, exc)
 
     # --- the runs in it ---
@@ -217,7 +222,7 @@ class RouteScope(Frame):
         if node is None:
             return
         facts = self.session.prepared(type(node)).facts
-        if not facts.own_run or facts.skipped:
+        if facts.skipped or not classes.hides_its_run(node, facts):
             return
         params = self._params or classes.params_of(self._flow)
         run = make_run(self.session, node, self._store, self, claimable=True, params=params)
@@ -239,9 +244,7 @@ class RouteScope(Frame):
         if run.batch is not None:
             run.batch.traced += 1
         attributes = self.session.item_attributes(self._index or 0, None)
-        params = run.show(self._params or None, run.shares.params)
-        if params is not None:
-            attributes[semconv.NODE_PARAMS] = params
+        self._shown_params = run.show(self._params or None, run.shares.params)
         return self.session.tracer.start_span(f"{run.name} item", around, attributes=attributes)
 
     def _end_item(self, run: FlowRun, exc: BaseException | None) -> None:
@@ -252,7 +255,9 @@ class RouteScope(Frame):
         path = fit(tuple(self._path), run.shares.path)
         cancelled = exc is not None and calls.is_cancellation(exc)
         error_type = None if exc is None or cancelled else type_name(exc)
+        hidden = run.facts.only_on_error and error_type is None
+        content = None if hidden else Content(params=self._shown_params)
         route = Route(path, self._node_runs)
-        item = Item(route=route, cancelled=cancelled, error_type=error_type)
+        item = Item(None, content, route, cancelled=cancelled, error_type=error_type)
         spans.finish_item(self.span, item)
         self.end_span()

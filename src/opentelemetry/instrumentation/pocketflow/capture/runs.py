@@ -166,19 +166,26 @@ class NodeRun(Frame):
         )
 
     def claim(self, node: object) -> bool:
-        """Takes a call of the framework's `_run` as a part of this run; at most once."""
-        if self.claimable and self.is_for(node):
-            self.claimable = False
-            self.node = node
-            return True
-        return False
+        """Takes a call of the framework's `_run` as a part of this run.
+
+        A user's `_run` may make several, to try again.
+        """
+        if not (self.claimable and self.is_for(node)):
+            return False
+        self.node = node
+        return True
 
     # --- the span ---
 
     @property
-    def span_name(self) -> str:
+    def title(self) -> str:
         """The class of the node."""
         return self.facts.name
+
+    @property
+    def span_name(self) -> str:
+        """The name of the span."""
+        return self.title
 
     def start_attributes(self) -> dict[str, Any]:
         """What the span carries from its start."""
@@ -228,9 +235,10 @@ class NodeRun(Frame):
             self.mark(journal.EXEC)
 
     @guarded(None)
-    def exec_ends(self) -> None:
-        """`exec` is over, and `post` may begin."""
-        self._exec_ended = perf_counter_ns()
+    def exec_ends(self, exc: BaseException | None) -> None:
+        """`exec` is over, and `post` may begin, unless all is being cancelled."""
+        if exc is None or not is_cancellation(exc):
+            self._exec_ended = perf_counter_ns()
         self.mark(journal.EXEC)
 
     def mark(self, phase: str) -> None:
@@ -330,7 +338,8 @@ class NodeRun(Frame):
         return None
 
     def _open_watch(self) -> None:
-        if self.session.config.content == "off" or not can_watch(self._store):
+        compared = self.session.config.content != "off" or self._show != "off"
+        if not compared or not can_watch(self._store):
             return
         self.watch = StoreWatch(
             self._store,
@@ -347,8 +356,9 @@ class NodeRun(Frame):
         self._end_ns = time_ns()
         began, exec_ended = self._exec_began, self._exec_ended
         post_began = None if self._left_in_exec(exc) else exec_ended
+        prep_ended = ended if self._last_phase(exc) == journal.PREP else began
         self._phases = Phases(
-            prep=None if began is None else (began - self._started) / _NANOS,
+            prep=None if prep_ended is None else (prep_ended - self._started) / _NANOS,
             exec=None if began is None else ((exec_ended or ended) - began) / _NANOS,
             post=None if post_began is None else (ended - post_began) / _NANOS,
         )
@@ -362,7 +372,7 @@ class NodeRun(Frame):
             self.watch.close()
         self._store = None
         if self.session.config.phase_spans:
-            self._add_phase_spans()
+            self._add_phase_spans(exc)
 
     def _left_in_exec(self, exc: BaseException | None) -> bool:
         return exc is not None and any(scope.is_exec_of(self) for scope in scopes_left(exc))
@@ -376,7 +386,7 @@ class NodeRun(Frame):
         known = exc is not None and not self.facts.own_run and not self.facts.own_exec
         return journal.PREP if known else journal.RUN
 
-    def _add_phase_spans(self) -> None:
+    def _add_phase_spans(self, exc: BaseException | None) -> None:
         """Child spans for the phases that are known, with the times that were measured."""
         phases = self._phases
         if phases is None:
@@ -386,8 +396,9 @@ class NodeRun(Frame):
             if duration is None:
                 continue
             ends = begins + round(duration * _NANOS)
-            if name != "exec" or self.facts.is_flow:  # that of a node is live, around its calls
-                self.phase_span(name, begins).end(ends)
+            if name != journal.EXEC or self.facts.is_flow:  # a node's is live, around its calls
+                span = self.phase_span(name, begins)
+                self.end_phase(span, exc if name == self._last_phase(exc) else None, ends)
             begins = ends
 
     def phase_span(self, name: str, begins: int | None = None) -> Span:
@@ -395,11 +406,19 @@ class NodeRun(Frame):
         attributes = self.session.start_attributes(semconv.KIND_PHASE)
         attributes[semconv.PHASE] = name
         return self.session.tracer.start_span(
-            f"{self.facts.name} {name}",
+            f"{self.title} {name}",
             set_span_in_context(self.span),
             attributes=attributes,
             start_time=begins,
         )
+
+    @staticmethod
+    def end_phase(span: Span, exc: BaseException | None, ends: int | None = None) -> None:
+        """Ends the span of a phase, which an exception may have left; the run records that."""
+        cancelled = exc is not None and is_cancellation(exc)
+        error_type = None if exc is None or cancelled else type_name(exc)
+        spans.finish_phase(span, error_type, cancelled=cancelled)
+        span.end(ends)
 
     def _to_record(self, step: Step, *, cancelled: bool) -> Run:
         hidden = self.facts.only_on_error and self._error_type is None
@@ -443,6 +462,11 @@ class FlowRun(NodeRun):
         self.node_runs = 0
 
     @property
+    def title(self) -> str:
+        """The flow's name."""
+        return self.name
+
+    @property
     def span_name(self) -> str:
         """`invoke_workflow` and the flow's name, as the GenAI conventions say."""
         return f"{semconv.INVOKE_WORKFLOW} {self.name}"
@@ -461,6 +485,12 @@ class FlowRun(NodeRun):
             start = classes.start_of(flow, self.session.framework)
             self.graph = Graph(start, self.session.name_of)
         return self.graph
+
+    def returned(self, result: object) -> None:
+        """The flow has returned. Without a call of `_orch`, its batch was empty."""
+        if self.facts.is_batch_flow and not self.facts.own_run and self.batch is None:
+            self.batch = BatchState(of_nodes=False)
+        super().returned(result)
 
     def route_record(self) -> Route | None:
         """Path and graph."""

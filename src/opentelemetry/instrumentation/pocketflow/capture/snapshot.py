@@ -5,7 +5,7 @@ Pure: no OpenTelemetry, and no code of the user's classes runs (see `reading`).
 A snapshot is a tree of `Node`, one for each container, each with a shallow copy of the container's
 items. Nothing is copied deeply: an item that is the same object has not changed, unless it is a
 container, which has a node of its own. `Snapshot.unchanged` compares a whole tree in a few calls
-of C code; only where that fails is the tree walked.
+of C code; only where that fails is the tree walked, and then only the parts that differ.
 
 The number of items looked at is bounded by a `Budget`. A container beyond it is *unwatched*: its
 identity and length are compared, its items are not.
@@ -14,8 +14,8 @@ identity and length are compared, its items are not.
 from __future__ import annotations
 
 from collections import deque
-from itertools import chain
-from operator import is_
+from itertools import chain, compress, count, repeat
+from operator import is_, is_not
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 from opentelemetry.instrumentation.pocketflow.capture.preview import MAX_DEPTH
@@ -30,17 +30,24 @@ from opentelemetry.instrumentation.pocketflow.capture.reading import (
     is_mutable_in_place,
     kind_of,
     length_of,
+    text_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 _MAX_COMPARED_CHARS: Final = 65_536
 """Longer texts that are not the same object count as changed: comparing costs their length."""
 
 
+_ITERABLE_TYPE_IDS: Final = frozenset(map(id, (list, set, deque)))
+"""Exact types that `len` and iteration may be asked of; by id, since `==` may be a metaclass's."""
+
 Path: TypeAlias = "tuple[object, ...]"
 """Dict keys and list indices from the root; not yet text."""
+
+Around: TypeAlias = "tuple[object, ...]"
+"""The containers around a place, outermost first."""
 
 
 class Change(NamedTuple):
@@ -49,8 +56,11 @@ class Change(NamedTuple):
     op: str
     """`add`, `remove` or `replace`."""
     path: Path
+    around: Around
     value: object = None
     """What stands there now; of no meaning for `remove`."""
+    node: Node | None = None
+    """What `value` holds, where it is a container."""
     was: object = None
     """What stood there before; of no meaning for `add`."""
     was_node: Node | None = None
@@ -58,7 +68,7 @@ class Change(NamedTuple):
 
 
 class Budget:
-    """How many items a snapshot may look at; shared by everything it watches."""
+    """How many items may be watched; shared by all snapshots of one store."""
 
     __slots__ = ("left",)
 
@@ -72,35 +82,55 @@ class Budget:
         self.left -= items
         return True
 
+    def give_back(self, node: Node) -> None:
+        """Returns what a node and all below it have taken."""
+        self.left += sum(below.taken for below in node.nodes())
+
 
 class Node:
     """What one container held."""
 
-    __slots__ = ("children", "items", "keys", "kind", "length", "parent", "value")
+    __slots__ = (
+        "children",
+        "is_cycle",
+        "is_unread",
+        "items",
+        "keys",
+        "kind",
+        "length",
+        "taken",
+        "value",
+    )
 
-    def __init__(self, value: object, kind: Kind, parent: Node | None) -> None:
+    def __init__(self, value: object, kind: Kind) -> None:
         self.value = value
         self.kind = kind
-        self.parent = parent
         self.length = 0
         self.keys: list[Any] | None = None
         self.items: list[Any] | None = None
         """None where the container is unwatched."""
         self.children: dict[int, Node] = {}
         """The containers among the items, by position."""
+        self.taken = 0
+        """Its part of the budget."""
+        self.is_cycle = False
+        """Does the container stand inside itself? Then it is read where it stands first."""
+        self.is_unread = False
+        """Did another thread change it while it was read? Then the next look finds it changed."""
 
     def read(self, budget: Budget) -> None:
-        """Takes the container's items as they are now.
-
-        Raises:
-            RuntimeError: another thread changes the container just now.
-        """
+        """Takes the container's items as they are now, if the budget allows."""
         self.length = length_of(self.value, self.kind)
-        if budget.take(self.length + 1):
+        if not budget.take(self.length + 1):
+            return
+        try:
             self.keys, self.items = contents_of(self.value, self.kind)
-            self.length = len(self.items)
-        else:
-            self.keys = self.items = None
+        except RuntimeError:
+            budget.left += self.length + 1
+            self.is_unread = True
+            return
+        self.taken = self.length + 1
+        self.length = len(self.items)
 
     def nodes(self) -> Iterator[Node]:
         """This node and all below it."""
@@ -110,16 +140,9 @@ class Node:
             yield node
             pending.extend(node.children.values())
 
-    def ancestors(self) -> Iterator[Node]:
-        """The containers around this one, innermost first."""
-        node = self.parent
-        while node is not None:
-            yield node
-            node = node.parent
-
-    def is_cycle(self) -> bool:
-        """Does the container stand inside itself?"""
-        return any(ancestor.value is self.value for ancestor in self.ancestors())
+    def step_to(self, index: int) -> object:
+        """The part of a path that leads to an item."""
+        return index if self.keys is None else self.keys[index]
 
 
 class Snapshot:
@@ -129,130 +152,182 @@ class Snapshot:
         value: the container.
         kind: of the container.
         path: where it stands in the store.
-        budget: how much of it may be watched.
-
-    Raises:
-        RuntimeError: another thread changes the value just now.
+        around: the store, where the container is not the store itself.
+        budget: how much may be watched.
     """
 
-    __slots__ = ("_expected", "_live", "_path", "_slow", "root", "unwatched", "watched")
+    __slots__ = ("_around", "_budget", "_has_cycles", "_path", "below", "root", "unwatched")
 
-    def __init__(self, value: object, kind: Kind, path: Path, budget: Budget) -> None:
+    def __init__(
+        self, value: object, kind: Kind, path: Path, around: Around, budget: Budget
+    ) -> None:
         self._path = path
-        self.root = build(value, kind, None, budget)
+        self._around = around
+        self._budget = budget
+        self.root = build(value, kind, around, budget)
         self._index()
 
     def unchanged(self) -> bool:
         """Does everything watched hold the very same objects as before?"""
-        try:
-            return _same_now(self.root) and self._same_below()
-        except RuntimeError:  # changed in size by another thread meanwhile
-            return False
+        return same_now(self.root) and self.below.same()
 
-    def update(self, value: object, budget: Budget) -> list[Change]:
+    def update(self, value: object) -> list[Change]:
         """The changes since the snapshot was taken; it then stands for the present.
 
         Args:
             value: what stands in the place now, of the same exact type.
-            budget: what may be watched from now on.
-
-        Raises:
-            RuntimeError: another thread changes the value just now.
         """
-        comparison = _Comparison(budget, same_below=self._same_below())
-        self.root = comparison.compare(self.root, value, self.root.kind, self._path)
-        self._index()
+        # Where a container stands inside itself depends on what is around it: look everywhere.
+        same_below = not self._has_cycles and self.below.same()
+        comparison = _Comparison(self._budget, same_below=same_below)
+        self.root = comparison.compare(self.root, value, self._path, self._around)
+        if comparison.stale:
+            self._index()
+        else:
+            self._extend_index(chain.from_iterable(node.nodes() for node in comparison.built))
         return comparison.changes
 
-    def _same_below(self) -> bool:
-        # `len` and iteration of exact builtins and of dict views: C code throughout.
-        return (
-            sum(map(len, self._live)) == len(self._expected)
-            and all(map(is_, chain.from_iterable(self._live), self._expected))
-            and all(map(_same_now, self._slow))
-        )
+    def can_become(self, value: object) -> bool:
+        """May `update` be called with that value?"""
+        if self.root.is_cycle or is_among(value, self._around):
+            return False
+        return type(value) is type(self.root.value)
+
+    def discard(self) -> None:
+        """Gives back what it took of the budget."""
+        self._budget.give_back(self.root)
 
     def _index(self) -> None:
-        """Lays the nodes below the root out flat, so that they are compared in one call."""
-        live: list[Any] = []
-        slow: list[Node] = []
-        expected: list[Any] = []
-        self.unwatched = 0
-        self.watched = 0
-        for node in self.root.nodes():
-            if node.items is None:
-                self.unwatched += 1
-            else:
-                self.watched += node.length + 1
-            if node is self.root or not is_mutable_in_place(node.value, node.kind):
-                continue
-            if node.items is not None and node.kind is Kind.DICT:
-                live += (dict_keys(node.value), dict_values(node.value))
-                expected += cast("list[Any]", node.keys)
-                expected += node.items
-            elif node.items is not None and type(node.value) in (list, deque, set):
-                live.append(node.value)
-                expected += node.items
-            else:
-                slow.append(node)
-        self._live, self._slow, self._expected = live, slow, expected
+        self.below = Flat()
+        """All nodes but the root."""
+        self._has_cycles = self.root.is_cycle
+        self.unwatched = int(_is_unwatched(self.root))
+        self._extend_index(chain.from_iterable(n.nodes() for n in self.root.children.values()))
+
+    def _extend_index(self, nodes: Iterable[Node]) -> None:
+        for node in nodes:
+            self._has_cycles = self._has_cycles or node.is_cycle
+            self.unwatched += _is_unwatched(node)
+            self.below.add(node)
 
 
-def _same_now(node: Node) -> bool:
+class Flat:
+    """Nodes laid out so that a few calls of C code compare them all with what they stand for."""
+
+    __slots__ = ("_expected", "_lengths", "_live", "_slow")
+
+    def __init__(self) -> None:
+        self._live: list[Any] = []
+        """What can be iterated over without running code of the user's: exact builtins, views."""
+        self._lengths: list[int] = []
+        self._expected: list[Any] = []
+        """What all of these should hold, one after the other."""
+        self._slow: list[Node] = []
+
+    def add(self, node: Node) -> None:
+        """One more node, without those below it."""
+        if node.is_cycle or not is_mutable_in_place(node.value, node.kind):
+            return
+        if node.items is None:
+            self._slow.append(node)
+        elif node.kind is Kind.DICT:
+            self._expect(dict_keys(node.value), cast("list[Any]", node.keys))
+            self._expect(dict_values(node.value), node.items)
+        elif id(type(node.value)) in _ITERABLE_TYPE_IDS:
+            self._expect(node.value, node.items)
+        else:
+            self._slow.append(node)
+
+    def extend(self, other: Flat) -> None:
+        """All nodes of another one."""
+        self._live += other._live
+        self._lengths += other._lengths
+        self._expected += other._expected
+        self._slow += other._slow
+
+    def same(self) -> bool:
+        """Does each container hold the very same objects as its node?"""
+        try:
+            return (
+                # Of each: an item may have moved from one to the next.
+                list(map(len, self._live)) == self._lengths
+                and all(map(is_, chain.from_iterable(self._live), self._expected))
+                and all(map(same_now, self._slow))
+            )
+        except RuntimeError:  # changed in size by another thread meanwhile
+            return False
+
+    def _expect(self, live: Any, items: list[Any]) -> None:
+        self._live.append(live)
+        self._lengths.append(len(items))
+        self._expected += items
+
+
+def same_now(node: Node) -> bool:
     """Does a container itself, not what is in it, hold what it held?"""
     value: Any = node.value
     if node.items is None:
-        return length_of(value, node.kind) == node.length
-    if node.kind is Kind.DICT:
-        return (
-            dict_len(value) == node.length
-            and all(map(is_, dict_values(value), node.items))
-            and all(map(is_, dict_keys(value), cast("list[Any]", node.keys)))
-        )
-    if type(value) is list:
-        return same_objects(cast("list[object]", value), node.items)
-    if not is_mutable_in_place(value, node.kind):
-        return True
-    keys, items = contents_of(value, node.kind)
-    return same_objects(items, node.items) and _same_names(keys, node.keys)
+        return node.is_cycle or (not node.is_unread and length_of(value, node.kind) == node.length)
+    try:
+        if node.kind is Kind.DICT:
+            return (
+                dict_len(value) == node.length
+                and all(map(is_, dict_values(value), node.items))
+                and all(map(is_, dict_keys(value), cast("list[Any]", node.keys)))
+            )
+        if type(value) is list:
+            return same_objects(cast("list[object]", value), node.items)
+        if not is_mutable_in_place(value, node.kind):
+            return True
+        keys, items = contents_of(value, node.kind)
+    except RuntimeError:  # changed in size by another thread meanwhile
+        return False
+    return same_objects(items, node.items) and same_objects(keys or (), node.keys or ())
 
 
-def _same_names(now: list[Any] | None, before: list[Any] | None) -> bool:
-    return now is before or same_objects(now or (), before or ())
+def _is_unwatched(node: Node) -> bool:
+    return node.items is None and not node.is_cycle
 
 
 def same_objects(now: Sequence[object], before: Sequence[object]) -> bool:
-    """The very same objects in the same order? Both are lists or tuples of ours."""
+    """The very same objects in the same order? Both are exact lists or tuples."""
     return len(now) == len(before) and all(map(is_, now, before))
 
 
-def build(
-    value: object,
-    kind: Kind,
-    parent: Node | None,
-    budget: Budget,
-) -> Node:
-    """Records a container and, breadth first, the containers in it.
+def is_among(value: object, around: Around) -> bool:
+    """Is it the very same object as one of these?"""
+    return any(map(is_, around, repeat(value)))
 
-    Raises:
-        RuntimeError: another thread changes one of them just now.
-    """
-    root = Node(value, kind, parent)
-    root.read(budget)
-    pending = deque([(root, sum(1 for _ in root.ancestors()))])
+
+def build(value: object, kind: Kind, around: Around, budget: Budget) -> Node:
+    """Records a container and the containers in it."""
+    node = Node(value, kind)
+    if _take_in(node, around, budget):
+        _build_below(node, around, budget)
+    return node
+
+
+def _take_in(node: Node, around: Around, budget: Budget) -> bool:
+    """Reads one container; tells whether there may be more inside."""
+    if is_among(node.value, around):
+        node.is_cycle = True
+    elif len(around) < MAX_DEPTH:
+        node.read(budget)
+    else:
+        node.length = length_of(node.value, node.kind)
+    return node.items is not None
+
+
+def _build_below(root: Node, around: Around, budget: Budget) -> None:
+    """Records, breadth first, the containers in one that has been read."""
+    pending = deque([(root, around)])
     while pending:
-        node, depth = pending.popleft()
-        for index, item, item_kind in _containers_in(node):
-            child = Node(item, item_kind, node)
-            if child.is_cycle():
-                continue
-            if depth < MAX_DEPTH:
-                child.read(budget)
-                pending.append((child, depth + 1))
-            else:
-                child.length = length_of(item, item_kind)
-            node.children[index] = child
-    return root
+        node, outside = pending.popleft()
+        inside = (*outside, node.value)
+        for index, item, kind in _containers_in(node):
+            child = node.children[index] = Node(item, kind)
+            if _take_in(child, inside, budget):
+                pending.append((child, inside))
 
 
 def _containers_in(node: Node) -> Iterator[tuple[int, object, Kind]]:
@@ -267,15 +342,24 @@ def _containers_in(node: Node) -> Iterator[tuple[int, object, Kind]]:
 
 
 def same_value(before: object, now: object) -> bool:
-    """The same object, or equal builtins of the same exact type that are cheap to compare."""
+    """The same object, or builtins of the same exact type that are equal and look the same."""
     if before is now:
         return True
-    if type(before) is not type(now) or kind_of(before) is not Kind.ATOM:
+    if type(before) is not type(now):
         return False
+    kind = kind_of(before)
+    if kind is Kind.ATOM:
+        return _same_atom(before, now)
+    return kind is Kind.TEXT and text_of(before) == text_of(now)
+
+
+def _same_atom(before: object, now: object) -> bool:
     if type(before) is str or type(before) is bytes:
         return len(before) == len(cast("str", now)) <= _MAX_COMPARED_CHARS and before == now
-    # Zero and minus zero are equal but print differently.
-    return before == now and (type(before) is not float or str(before) == str(now))
+    if type(before) is float or type(before) is complex:
+        # Zero and minus zero are equal but look different; of nan the reverse is true.
+        return repr(before) == repr(now)
+    return before == now
 
 
 class _Comparison:
@@ -283,125 +367,285 @@ class _Comparison:
 
     def __init__(self, budget: Budget, *, same_below: bool) -> None:
         self.changes: list[Change] = []
+        self.built: list[Node] = []
+        """Nodes of containers that have come."""
+        self.stale = False
+        """Is any node below the root gone, or another one?"""
         self._budget = budget
         self._same_below = same_below
         """Is it known already that no container below the root has changed in place?"""
 
-    def compare(self, before: Node, value: object, kind: Kind, path: Path) -> Node:
+    def compare(self, before: Node, value: object, path: Path, around: Around) -> Node:
         """Collects what differs between a recorded container and the one in its place now.
 
         Returns:
             The node that stands for the present.
         """
-        now = Node(value, kind, before.parent)
+        inside = (*around, value)
+        if before.value is value and same_now(before):
+            self._compare_children(before, path, inside)
+            return before
+        self._budget.left += before.taken
+        now = Node(value, before.kind)
         now.read(self._budget)
-        if self._explained(before, now, path):
-            return now
-        self.changes.append(Change("replace", path, value, before.value, before))
-        return self._build(value, kind, before.parent)
+        if now.is_unread and before.value is value:
+            self._budget.left -= before.taken
+            return before  # the next look finds the changes
+        if not self._explained(before, now, path, inside):
+            self._replace_all(before, now, path, around)
+        return now
 
-    def _explained(self, before: Node, now: Node, path: Path) -> bool:
+    def _replace_all(self, before: Node, now: Node, path: Path, around: Around) -> None:
+        self._drop_children(before)
+        _build_below(now, around, self._budget)
+        self.stale = True
+        self.changes.append(Change("replace", path, around, now.value, now, before.value, before))
+
+    def _explained(self, before: Node, now: Node, path: Path, inside: Around) -> bool:
         """Collects the changes inside a container; False where it is replaced as a whole."""
         if before.items is None or now.items is None:
-            same = before.value is now.value and before.length == now.length
-            return same and before.items is now.items
+            return self._explained_unwatched(before, now, inside)
         if now.keys is not None and before.keys is not None:
-            return self._compare_mappings(before, now, path)
+            return self._compare_mappings(before, now, path, inside)
         if now.kind is Kind.SET:
-            return same_objects(now.items, before.items)
-        return self._compare_sequences(before, now, path)
+            return self._compare_sets(before, now, path, inside)
+        return self._compare_sequences(before, now, path, inside)
 
-    def _compare_mappings(self, before: Node, now: Node, path: Path) -> bool:
-        old_keys, new_keys = cast("list[Any]", before.keys), cast("list[Any]", now.keys)
-        old_items, new_items = cast("list[Any]", before.items), cast("list[Any]", now.items)
-        old_place = {key_token(key): index for index, key in enumerate(old_keys)}
-        new_place = {key_token(key): index for index, key in enumerate(new_keys)}
-        if before.value is not now.value and old_keys:
-            kept = old_place.keys() & new_place.keys()
-            if not any(same_value(old_items[old_place[k]], new_items[new_place[k]]) for k in kept):
-                return False  # another dict with nothing in common
-        for token, index in old_place.items():
-            if token not in new_place:
-                self._remove(before, index, (*path, old_keys[index]))
-        for token, index in new_place.items():
-            here = (*path, new_keys[index])
-            if token in old_place:
-                self._step(before, old_place[token], now, index, here)
-            else:
-                self._add(now, index, here)
+    def _explained_unwatched(self, before: Node, now: Node, inside: Around) -> bool:
+        """Of a container that is not, or no longer, watched no change is claimed without reason."""
+        if before.is_unread or before.value is not now.value or before.length != now.length:
+            return False
+        self._drop_children(before)
+        _build_below(now, inside[:-1], self._budget)
+        self.stale = True
         return True
 
-    def _compare_sequences(self, before: Node, now: Node, path: Path) -> bool:
+    def _compare_mappings(self, before: Node, now: Node, path: Path, inside: Around) -> bool:
+        old_items, new_items = cast("list[Any]", before.items), cast("list[Any]", now.items)
+        match = match_keys(cast("list[Any]", before.keys), cast("list[Any]", now.keys))
+        if before.value is not now.value and old_items:
+            pairs = match.pairs()
+            if not any(same_value(old_items[old], new_items[new]) for old, new in pairs):
+                return False  # another dict with nothing in common
+        for index in match.removed:
+            self._remove(before, index, (*path, before.step_to(index)), inside)
+        now.children = match.moved(before.children)
+        for old, new in match.differing(old_items, new_items, also=self._worth_a_look(before)):
+            self._step(now, new, old_items[old], (*path, now.step_to(new)), inside)
+        for index in match.added:
+            self._add(now, index, (*path, now.step_to(index)), inside)
+        return True
+
+    def _compare_sets(self, before: Node, now: Node, path: Path, inside: Around) -> bool:
         old, new = cast("list[Any]", before.items), cast("list[Any]", now.items)
+        if same_objects(old, new):
+            now.children = before.children
+            self._compare_children(now, path, inside)
+            return True
+        # The order in which a set lists its items has no meaning.
+        return not before.children and set(map(key_token, old)) == set(map(key_token, new))
+
+    def _compare_sequences(self, before: Node, now: Node, path: Path, inside: Around) -> bool:
+        old, new = cast("list[Any]", before.items), cast("list[Any]", now.items)
+        slid = _slid(old, new)
+        if slid:
+            # The usual end of a memory of the last few messages: the first ones have gone.
+            self._remove_range(before, range(slid), path, inside)
+            before = _without_first(before, slid)
+            old = old[slid:]
         head = _common(old, new)
         tail = _common(old[head:][::-1], new[head:][::-1])
-        gone, come = len(old) - head - tail, len(new) - head - tail
         if before.value is not now.value and old and not head and not tail:
             return False  # another list with nothing in common
         # Each operation finds the indices as the ones before it left them.
-        for index in range(head + min(gone, come)):
-            self._step(before, index, now, index, (*path, index))
-        for index in range(head + gone - 1, head + come - 1, -1):
-            self._remove(before, index, (*path, index))
-        for index in range(head + gone, head + come):
-            self._add(now, index, (*path, index))
-        for offset in range(tail, 0, -1):
-            index = len(new) - offset
-            self._step(before, len(old) - offset, now, index, (*path, index))
+        gone, come = range(head, len(old) - tail), range(head, len(new) - tail)
+        shared = min(len(gone), len(come))
+        shift = len(come) - len(gone)
+        dropped = gone[shared:]
+        now.children = _moved(before.children, dropped, shift if tail else 0)
+        looked = self._worth_a_look(before)
+        for index in chain((i for i in looked if i < head), gone[:shared]):
+            self._step(now, index, old[index], (*path, index), inside)
+        self._remove_range(before, dropped, path, inside)
+        for index in come[shared:]:
+            self._add(now, index, (*path, index), inside)
+        for index in (i for i in looked if i >= gone.stop):
+            self._step(now, index + shift, old[index], (*path, index + shift), inside)
         return True
 
-    def _step(self, before: Node, old_index: int, now: Node, new_index: int, path: Path) -> None:
-        """Compares one item with what stood in its place."""
-        old = cast("list[Any]", before.items)[old_index]
-        new = cast("list[Any]", now.items)[new_index]
-        old_node = before.children.get(old_index)
-        if old_node is None:
+    def _compare_children(self, now: Node, path: Path, inside: Around) -> None:
+        """Looks into the containers of one that holds the same items as before."""
+        for index in self._worth_a_look(now):
+            items = cast("list[Any]", now.items)
+            self._step(now, index, items[index], (*path, now.step_to(index)), inside)
+
+    def _worth_a_look(self, node: Node) -> list[int]:
+        """Positions of items that may have changed in place."""
+        return [] if self._same_below else sorted(node.children)
+
+    def _step(self, now: Node, index: int, old: object, path: Path, inside: Around) -> None:
+        """Compares one item with what stood in its place; `now` still has the node of that."""
+        new = cast("list[Any]", now.items)[index]
+        child = now.children.get(index)
+        if child is None:
             if not same_value(old, new):
-                self.changes.append(Change("replace", path, new, old))
-            self._watch(now, new_index)
-        elif old is new and self._same_below:
-            old_node.parent = now
-            now.children[new_index] = old_node
-        elif type(old) is type(new) and not Node(new, old_node.kind, now).is_cycle():
-            old_node.parent = now
-            now.children[new_index] = self.compare(old_node, new, old_node.kind, path)
-        else:
-            self.changes.append(Change("replace", path, new, old, old_node))
-            self._watch(now, new_index)
+                self._replace(now, index, old, path, inside)
+            return
+        stands_inside = is_among(new, inside)
+        if child.is_cycle or stands_inside or type(old) is not type(new):
+            if not (old is new and child.is_cycle and stands_inside):
+                self._replace(now, index, old, path, inside)
+            return
+        compared = self.compare(child, new, path, inside)
+        if compared is not child:
+            now.children[index] = compared
+            self.stale = True
 
-    def _remove(self, before: Node, index: int, path: Path) -> None:
-        was = cast("list[Any]", before.items)[index]
-        gone = Change("remove", path, was=was, was_node=before.children.get(index))
-        self.changes.append(gone)
+    def _replace(self, now: Node, index: int, old: object, path: Path, inside: Around) -> None:
+        gone = now.children.pop(index, None)
+        if gone is not None:
+            self._drop(gone)
+        node = self._watch(now, index, inside)
+        new = cast("list[Any]", now.items)[index]
+        self.changes.append(Change("replace", path, inside, new, node, old, gone))
 
-    def _add(self, now: Node, index: int, path: Path) -> None:
-        self.changes.append(Change("add", path, cast("list[Any]", now.items)[index]))
-        self._watch(now, index)
+    def _remove(self, before: Node, index: int, path: Path, inside: Around) -> None:
+        was, gone = cast("list[Any]", before.items)[index], before.children.get(index)
+        if gone is not None:
+            self._drop(gone)
+        self.changes.append(Change("remove", path, inside, was=was, was_node=gone))
 
-    def _watch(self, now: Node, index: int) -> None:
+    def _remove_range(self, before: Node, gone: range, path: Path, inside: Around) -> None:
+        for index in reversed(gone):
+            self._remove(before, index, (*path, index), inside)
+
+    def _add(self, now: Node, index: int, path: Path, inside: Around) -> None:
+        node = self._watch(now, index, inside)
+        new = cast("list[Any]", now.items)[index]
+        self.changes.append(Change("add", path, inside, new, node))
+
+    def _watch(self, now: Node, index: int, inside: Around) -> Node | None:
         item = cast("list[Any]", now.items)[index]
         kind = kind_of(item)
-        if kind in CONTAINERS and not Node(item, kind, now).is_cycle():
-            now.children[index] = self._build(item, kind, now)
+        if kind not in CONTAINERS:
+            return None
+        node = now.children[index] = build(item, kind, inside, self._budget)
+        self.built.append(node)
+        return node
 
-    def _build(self, value: object, kind: Kind, parent: Node | None) -> Node:
-        return build(value, kind, parent, self._budget)
+    def _drop(self, gone: Node) -> None:
+        self._budget.give_back(gone)
+        self.stale = True
+
+    def _drop_children(self, node: Node) -> None:
+        for child in node.children.values():
+            self._drop(child)
+
+
+class Match(NamedTuple):
+    """Which key of one dict is which key of another."""
+
+    known: int
+    """Number of old keys."""
+    removed: Sequence[int]
+    """Old places."""
+    kept: list[tuple[int, int]] | None
+    """Old and new places; None where every old key stands where it stood."""
+    added: Sequence[int]
+    """New places."""
+
+    def pairs(self) -> Iterable[tuple[int, int]]:
+        """Old and new place of each key that is in both."""
+        return zip(range(self.known), count(), strict=False) if self.kept is None else self.kept
+
+    def differing(
+        self, old: Sequence[object], new: Sequence[object], also: Collection[int] = ()
+    ) -> Iterable[tuple[int, int]]:
+        """Old and new place of keys with another object now.
+
+        Args:
+            old: the old items.
+            new: the new items.
+            also: old places to be named in any case, where their keys are kept.
+        """
+        if self.kept is None:
+            places = compress(range(self.known), map(is_not, old, new))
+            return ((place, place) for place in (sorted({*places, *also}) if also else places))
+        return [(o, n) for o, n in self.kept if old[o] is not new[n] or o in also]
+
+    def moved(self, children: dict[int, Node]) -> dict[int, Node]:
+        """What was at the old places of kept keys, by new places."""
+        if self.kept is None:
+            return children
+        return {new: children[old] for old, new in self.kept if old in children}
+
+
+def match_keys(old: Sequence[object], new: Sequence[object]) -> Match:
+    """Finds the keys of one dict in another, without calling anything of theirs."""
+    known = len(old)
+    if known <= len(new) and all(map(is_, old, new)):
+        # The usual case: nothing was removed, so every key stands where it stood.
+        return Match(known, (), None, range(known, len(new)))
+    left = {key_token(key): place for place, key in enumerate(old)}
+    kept: list[tuple[int, int]] = []
+    added: list[int] = []
+    for place, key in enumerate(new):
+        origin = left.pop(key_token(key), None)
+        if origin is None:
+            added.append(place)
+        else:
+            kept.append((origin, place))
+    return Match(known, list(left.values()), kept, added)
 
 
 def _common(old: Sequence[object], new: Sequence[object]) -> int:
     """How many items from the start are the same value in both."""
-    if same_objects(old, new[: len(old)]):
-        return len(old)
-    for index, (was, item) in enumerate(zip(old, new, strict=False)):
-        if not same_value(was, item):
+    for index in compress(count(), map(is_not, old, new)):
+        if not same_value(old[index], new[index]):
             return index
     return min(len(old), len(new))
+
+
+def _slid(old: Sequence[object], new: Sequence[object]) -> int:
+    """How many items have gone from the start, if the others are where `new` starts; else 0."""
+    if not old or not new or old[0] is new[0]:
+        return 0
+    first = next(compress(count(), map(is_, old, repeat(new[0]))), 0)
+    kept = len(old) - first
+    return first if kept <= len(new) and all(map(is_, old[first:], new)) else 0
+
+
+def _without_first(node: Node, gone: int) -> Node:
+    rest = Node(node.value, node.kind)
+    rest.items = cast("list[Any]", node.items)[gone:]
+    rest.children = _moved(node.children, range(gone), -gone)
+    return rest
+
+
+def _moved(children: dict[int, Node], dropped: range, shift: int) -> dict[int, Node]:
+    """The children by their new places.
+
+    Args:
+        children: by their old places.
+        dropped: old places of what has gone.
+        shift: how far what stood behind that has moved.
+    """
+    if not dropped and not shift:
+        return children
+    return {
+        place if place < dropped.start else place + shift: child
+        for place, child in children.items()
+        if place not in dropped
+    }
 
 
 def key_token(key: object) -> object:
     """Stands for a dict key without calling its `__hash__` and `__eq__`."""
     if type(key) is str:
         return key
-    if kind_of(key) is Kind.ATOM:
+    kind = kind_of(key)
+    if kind is Kind.ATOM:
         return (type(key), key)
+    if kind is Kind.TEXT:
+        return (type(key), text_of(key))
     return (key_token, id(key))

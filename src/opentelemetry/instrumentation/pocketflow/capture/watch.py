@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ from opentelemetry.instrumentation.pocketflow.capture.journal import Branch, Cre
 from opentelemetry.instrumentation.pocketflow.capture.preview import (
     cut_text,
     dumps,
+    is_secret_key,
     key_text,
     preview,
     shape,
@@ -24,13 +26,17 @@ if TYPE_CHECKING:
 
     from opentelemetry.instrumentation.pocketflow.capture.preview import Json
     from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
-    from opentelemetry.instrumentation.pocketflow.capture.snapshot import Change, Path
+    from opentelemetry.instrumentation.pocketflow.capture.snapshot import Change, Node, Path
     from opentelemetry.instrumentation.pocketflow.config import Content
     from opentelemetry.instrumentation.pocketflow.emit.budget import Shares
 
 _MAX_PATH_CHARS: Final = 300
+_FRAME_BYTES: Final = 96
+"""What a change takes at most besides its path and its values."""
 _MIN_CHANGE_BYTES: Final = 60
 """Room that a change needs to say anything."""
+_MARKER_BYTES: Final = 40
+"""What tells that more was left out takes at most that."""
 _ATOMS: Final = frozenset({Kind.ATOM, Kind.TEXT})
 
 
@@ -60,7 +66,7 @@ class StoreWatch:
         self._redactor = redactor
         self._shares = shares
         self._operations: list[str] = []
-        self._left = shares.diff
+        self._left = shares.diff - 1  # the brackets; each operation counts with a comma
         self._omitted = 0
         self._names: dict[str, str] = {}
         self.around = around
@@ -98,10 +104,11 @@ class StoreWatch:
             changed=changed,
             removed=removed,
             concurrent=concurrent,
-            conflicts=self._fit(dict.fromkeys(map(self._pointer, self.branch.conflicts))),
+            conflicts=self._fit(map(self._pointer, self.branch.conflicts.values())),
             unwatched=self._journal.unwatched,
             initial=self.initial,
         )
+        self.branch.conflicts.clear()  # its paths hold keys of the store
         journals.release(self._journal)
 
     @property
@@ -118,24 +125,25 @@ class StoreWatch:
         return self._journal.root
 
     def _show_store(self, budget: int) -> str | None:
-        store = self._journal.store
-        if self._content == "off" or store is None:
+        if self._content == "off":
             return None
+        store = self._journal.recorded()
         if self._content == "values":
-            return dumps(preview(store, self._redactor, budget))
+            return dumps(preview(store.value, self._redactor, budget, store))
         return dumps(self._shapes(store, budget))
 
-    def _shapes(self, store: object, budget: int) -> Json:
-        shapes: dict[str, Json] = {}
-        left = budget
-        for key, value in self._journal.top_level():
-            entry = shape(value)
-            left -= size_in_bytes(dumps(entry)) + 8
+    def _shapes(self, store: Node, budget: int) -> Json:
+        """Types and sizes of what is in the store: an object by name, or a list."""
+        texts: dict[str, Json] = {}
+        left = budget - _MARKER_BYTES
+        for index, item in enumerate(store.items or ()):
+            name = key_text(store.step_to(index), self._redactor)
+            left -= size_in_bytes(dumps({name: shape(item)}))
             if left < 0:
-                shapes["$cut"] = shape(store)
+                texts["$cut"] = {"length": store.length}
                 break
-            shapes[key_text(key, self._redactor)] = entry
-        return shapes
+            texts[name] = shape(item)
+        return texts if store.keys is not None else list(texts.values())
 
     def _render(self, changes: list[Credited]) -> None:
         for position, credited in enumerate(changes):
@@ -156,9 +164,9 @@ class StoreWatch:
         change = credited.change
         pointer = self._pointer(change.path)
         operation: dict[str, Json] = {"op": change.op, "path": pointer}
-        room -= size_in_bytes(pointer) + _MIN_CHANGE_BYTES
         if self._content == "values":
-            self._add_values(operation, change, max(room, 16))
+            room -= size_in_bytes(dumps(pointer)) + _FRAME_BYTES
+            self._add_values(operation, change, room)
         elif change.op != "remove":
             operation.update(shape(change.value))
         operation["phase"] = credited.phase
@@ -166,15 +174,21 @@ class StoreWatch:
         return operation
 
     def _add_values(self, operation: dict[str, Json], change: Change, room: int) -> None:
-        secret = any(type(step) is str and self._redactor.secret_key(step) for step in change.path)
+        secret = any(is_secret_key(step, self._redactor) for step in change.path)
+        show = partial(preview, redactor=self._redactor, around=change.around)
         if change.op != "add":
             was_room = room if change.op == "remove" else room // 3
-            was = preview(change.was, self._redactor, was_room, change.was_node)
-            operation["was"] = REDACTED if secret else was
-            room -= 0 if secret else size_in_bytes(dumps(was))
+            was = (
+                REDACTED
+                if secret
+                else show(change.was, budget=was_room, recorded=change.was_node, past=True)
+            )
+            operation["was"] = was
+            room -= size_in_bytes(dumps(was))
         if change.op != "remove":
-            value = REDACTED if secret else preview(change.value, self._redactor, max(room, 16))
-            operation["value"] = value
+            operation["value"] = (
+                REDACTED if secret else show(change.value, budget=room, recorded=change.node)
+            )
 
     def _pointer(self, path: Path) -> str:
         """JSON Pointer (RFC 6901)."""
@@ -207,7 +221,12 @@ class StoreWatch:
 
 
 def fit(names: tuple[str, ...], budget: int) -> tuple[str, ...]:
-    """As many of the names as fit, the first and the last of them, with a marker between."""
+    """As many of the names as fit, the first and the last of them, with a marker between.
+
+    Args:
+        names: any number of them.
+        budget: bytes for all of them, without the marker.
+    """
     if sum(map(len, names)) <= budget // 4 or _size(names) <= budget:
         return names
     keep = len(names)

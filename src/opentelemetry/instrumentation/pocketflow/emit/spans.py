@@ -109,6 +109,11 @@ def finish_attempt(span: Span, attempt: Attempt) -> None:
     _conclude(span, attributes, attempt.error_type, cancelled=attempt.cancelled)
 
 
+def finish_phase(span: Span, error_type: str | None, *, cancelled: bool) -> None:
+    """Sets how a phase ended. Does not end the span."""
+    _conclude(span, {}, error_type, cancelled=cancelled)
+
+
 def _conclude(
     span: Span, attributes: Attributes, error_type: str | None, *, cancelled: bool
 ) -> None:
