@@ -13,15 +13,18 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry.instrumentation.pocketflow import PocketFlowInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NoOpTracerProvider
 from pocketflow import Flow, Node
+
+from opentelemetry.instrumentation.pocketflow import PocketFlowInstrumentor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NODES = 10
 ROUNDS = 400

@@ -140,7 +140,8 @@ SHOWN_NAMES = """
     tokens max_tokens token_count prompt_tokens total_tokens tokenizer token_ids token_type
     eos_token pad_token special_token next_token next_page_token NextToken cost_per_token
     usd_per_input_token first_token author authors authenticated requires_auth keyboard key keys
-    primary_key public_key foreign_key cache_key sort_key monkey secretary secretariat session session_id sessionId
+    primary_key public_key foreign_key cache_key sort_key monkey secretary secretariat session
+    session_id sessionId
     sessions pass passed bypass compass OLDPWD cwd passage cookie_policy password_policy
     credentials_file api_key_count keyword hotkey user_id passenger conn connected
 """

@@ -122,9 +122,7 @@ def test_without_extras_it_instruments_with_neither_sdk_nor_terminal(
     assert (done.stdout, done.returncode) == ("traced\n", 0), done.stderr
 
 
-def test_without_extras_the_command_says_what_to_install(
-    bare_python: Path, tmp_path: Path
-) -> None:
+def test_without_extras_the_command_says_what_to_install(bare_python: Path, tmp_path: Path) -> None:
     """It neither fails with an import error nor runs the program half traced."""
     (tmp_path / "main.py").write_text("print('ran')", encoding="utf-8")
     command = [str(bare_python.parent / "pocketflow-trace"), "run", "main.py"]

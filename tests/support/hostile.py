@@ -178,6 +178,7 @@ class _Color(trap(enum.Enum)):
 
 _MetaTrap = types.new_class("MetaTrap", (), {"metaclass": trap(type)})
 _MetaTrapDict = types.new_class("MetaTrapDict", (dict,), {"metaclass": trap(type)})
+_MetaTrapList = types.new_class("MetaTrapList", (list,), {"metaclass": trap(type)})
 _TrapZone = trap(dt.tzinfo, **{name: _hook(dt.timezone, name) for name in ("utcoffset", "dst")})
 _REFERENT = trap(_Plain)()
 
@@ -223,6 +224,7 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     "exception": lambda: trap(ValueError)("no"),
     "metaclass": _MetaTrap,
     "metaclass of a dict": lambda: _MetaTrapDict(a=["b"]),
+    "metaclass of a list": lambda: _MetaTrapList(["x", ["a"]]),
     "class": lambda: _MetaTrap,
     "time zone": lambda: dt.datetime(2024, 1, 1, tzinfo=_TrapZone()),
     "proxy": lambda: weakref.proxy(_REFERENT),

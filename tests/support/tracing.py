@@ -373,9 +373,9 @@ def faults_raise() -> Generator[None]:
 
 
 def methods_of(*modules: types.ModuleType) -> list[tuple[type, dict[str, object]]]:
-    """Everything that stands on the classes of a module."""
+    """Everything that stands on the classes of a module, but for what `copy` puts there."""
     return [
-        (value, dict(vars(value)))
+        (value, {name: entry for name, entry in vars(value).items() if name != "__slotnames__"})
         for module in modules
         for value in vars(module).values()
         if isinstance(value, type)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import linecache
+import os
 import re
+import sys
 import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -50,6 +52,10 @@ class Framework:
             batch_flow if isinstance(batch_flow, type) else None,
         )
 
+    def owns(self, cls: type) -> bool:
+        """Is it one of the framework's own classes? A metaclass is not asked for a hash."""
+        return any(own is cls for own in self.classes)
+
     def is_node(self, value: object) -> bool:
         """Is this an instance of a node or flow class?"""
         return reading.is_subclass(type(value), self.base_node)
@@ -87,7 +93,7 @@ def _read(cls: type, framework: Framework, config: Config) -> ClassFacts:
     name = reading.class_name(cls)
     level = config.level_of(name)
     namespaces = reading.namespaces(cls)
-    base = next((c for c, _ in namespaces if c in framework.classes), framework.base_node)
+    base = next((c for c, _ in namespaces if framework.owns(c)), framework.base_node)
 
     def own(*names: str) -> bool:
         return any(_is_own(namespaces, framework, name) for name in names)
@@ -109,7 +115,7 @@ def _read(cls: type, framework: Framework, config: Config) -> ClassFacts:
         only_on_error=level == "on_error",
         is_flow=reading.is_subclass(cls, framework.flow),
         is_batch_flow=batch is not None and reading.is_subclass(cls, batch),
-        is_plain=cls in framework.classes,
+        is_plain=framework.owns(cls),
         own_run=own(*_HOOKED_RUNS),
         own_exec=own("_exec"),
         own_fallback=own(*_FALLBACKS),
@@ -119,31 +125,40 @@ def _read(cls: type, framework: Framework, config: Config) -> ClassFacts:
 def _is_own(namespaces: list[tuple[type, dict[str, Any]]], framework: Framework, name: str) -> bool:
     """Does a class of the user come first in defining a method?"""
     owner = next((cls for cls, namespace in namespaces if name in namespace), None)
-    return owner is not None and owner not in framework.classes
+    return owner is not None and not framework.owns(owner)
 
 
 def locate(cls: type) -> Location:
     """Where a class is defined; file and line are None where that can't be told."""
-    functions = list(_functions(dict(reading.namespaces(cls)[0][1])))
-    if not functions:
-        return Location(reading.qualified_name(cls), None, None)
-    first = min(functions, key=lambda code: code.co_firstlineno)
-    line = _line_of_class(first.co_filename, reading.class_name(cls), first.co_firstlineno)
-    return Location(reading.qualified_name(cls), first.co_filename, line)
+    name = reading.qualified_name(cls)
+    namespace = dict(reading.namespaces(cls)[0][1])
+    methods = [value for value in namespace.values() if _is_method_of(value, cls)]
+    if methods:
+        first = min(methods, key=lambda method: method.__code__.co_firstlineno).__code__
+        line = _line_of_class(cls, first.co_filename, first.co_firstlineno)
+        return Location(name, first.co_filename, line or first.co_firstlineno)
+    # A class without methods of its own, as flows often are: its module's file is searched.
+    module = sys.modules.get(str(namespace.get("__module__")))
+    file = vars(module).get("__file__") if module is not None else None
+    if not isinstance(file, str):
+        return Location(name, None, None)
+    file = os.path.abspath(file)  # noqa: PTH100 - a name as text, not a path to walk
+    return Location(name, file, _line_of_class(cls, file, None))
 
 
-def _functions(namespace: dict[str, Any]) -> list[types.CodeType]:
-    return [value.__code__ for value in namespace.values() if type(value) is types.FunctionType]
+def _is_method_of(value: object, cls: type) -> bool:
+    """Was it written in the body of the class, rather than put there by a decorator?"""
+    return type(value) is types.FunctionType and (
+        f"{value.__module__}.{value.__qualname__}".startswith(f"{reading.qualified_name(cls)}.")
+    )
 
 
-def _line_of_class(file: str, name: str, first_line: int) -> int:
-    """The `class` statement above the first method; that method's line where it is not found."""
-    statement = re.compile(rf"\s*class\s+{re.escape(name)}\b")
-    lines = linecache.getlines(file)
-    for line in range(min(first_line, len(lines)), 0, -1):
-        if statement.match(lines[line - 1]):
-            return line
-    return first_line
+def _line_of_class(cls: type, file: str, first_line: int | None) -> int | None:
+    """The `class` statement above the first method, or the last one of that name in the file."""
+    statement = re.compile(rf"\s*class\s+{re.escape(reading.class_name(cls))}\b")
+    lines = linecache.getlines(file)[:first_line]
+    numbers = (n for n in range(len(lines), 0, -1) if statement.match(lines[n - 1]))
+    return next(numbers, None)
 
 
 def successors_of(node: object) -> dict[str, Any] | None:
@@ -191,7 +206,7 @@ def flow_name(flow: object, facts: ClassFacts, framework: Framework, config: Con
     if start is None:
         return "EmptyFlow"
     name = reading.class_name(type(start))
-    if type(start) in framework.classes and reading.is_subclass(type(start), framework.flow):
+    if framework.owns(type(start)) and reading.is_subclass(type(start), framework.flow):
         inner = start_of(start, framework)
         name = reading.class_name(type(inner)) if inner is not None else name
     return config.flow_names.get(name, f"{name}Flow")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, deque
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from opentelemetry.instrumentation.pocketflow.capture import classes, reading
 from opentelemetry.instrumentation.pocketflow.capture.preview import cut_text, dumps
