@@ -87,6 +87,10 @@ def _mappings(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.dictionaries(st.sampled_from(KEYS), values, max_size=4)
 
 
+def _set_of_one(value: Any) -> set[Any]:
+    return {Attrs(value)}
+
+
 def _containers(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     lists = st.lists(values, max_size=4)
     return st.one_of(
@@ -94,7 +98,7 @@ def _containers(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         *(lists.map(List), _mappings(values).map(Dict), SETS, SETS.map(frozenset)),
         *(st.builds(cls, a=values, b=values) for cls in (Data, SlotsData, Attrs, Model)),
         st.builds(types.SimpleNamespace, a=values),
-        st.builds(lambda value: {Attrs(value)}, values),
+        st.builds(_set_of_one, values),
     )
 
 
@@ -114,6 +118,8 @@ STORES: st.SearchStrategy[Any] = st.one_of(
     st.lists(VALUES, max_size=4),
 )
 
+MAX_TREE_DEPTH = 12
+
 NAMES = ("a", "b", "c")
 
 
@@ -130,7 +136,7 @@ class Step(NamedTuple):
         """Change the store."""
         found = containers_in(store)
         target = found[self.where % len(found)]
-        value = self._value(found)
+        value = self._value(found) if _is_small(store) else self.at
         if isinstance(target, dict):
             changes = MAPPING_CHANGES
         elif isinstance(target, (list, collections.deque)):
@@ -180,6 +186,16 @@ def containers_in(store: Any) -> list[Any]:
             found.append(value)
         pending.extend(inside)
     return found
+
+
+def _is_small(value: Any) -> bool:
+    """Would it take little room as a tree, with what stands in two places written twice?"""
+    pending, left = [(value, 0)], 300
+    while pending and left:
+        item, depth = pending.pop()
+        left -= 1
+        pending += [(inner, depth + 1) for inner in _inside(item) or () if depth < MAX_TREE_DEPTH]
+    return not pending
 
 
 def _inside(value: Any) -> list[Any] | None:

@@ -1,0 +1,629 @@
+"""What a run's view of its store says, and that what it says is true."""
+
+from __future__ import annotations
+
+import collections
+import copy
+import gc
+import json
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentelemetry.instrumentation.pocketflow.capture import journal
+from opentelemetry.instrumentation.pocketflow.capture.preview import key_text, preview
+from opentelemetry.instrumentation.pocketflow.capture.redact import REDACTED, Redactor
+from opentelemetry.instrumentation.pocketflow.capture.watch import StoreWatch, can_watch, fit
+from opentelemetry.instrumentation.pocketflow.emit.budget import Shares
+from support.hostile import ALARM, HOSTILE, dispose
+from support.stores import PROGRAMS, STORES, Step, Store
+
+if TYPE_CHECKING:
+    from opentelemetry.instrumentation.pocketflow.capture.snapshot import Node
+    from opentelemetry.instrumentation.pocketflow.config import Content
+    from opentelemetry.instrumentation.pocketflow.record import Store as Record
+
+REDACTOR = Redactor()
+PLENTY = 10_000_000
+ROOMY = Shares(*[PLENTY] * 10)
+
+
+def watch(
+    store: object,
+    *,
+    content: Content = "values",
+    max_items: int = 1_000_000,
+    shares: Shares = ROOMY,
+    around: StoreWatch | None = None,
+) -> StoreWatch:
+    """A watch, with room for everything unless told otherwise."""
+    return StoreWatch(store, content, REDACTOR, shares, max_items, around)
+
+
+def closed(seen: StoreWatch) -> Record:
+    """What a watch has seen in the end."""
+    seen.close()
+    assert seen.record is not None
+    return seen.record
+
+
+def operations(seen: StoreWatch) -> list[dict[str, Any]]:
+    """The patch as a reader of the span gets it."""
+    return json.loads(closed(seen).patch)
+
+
+# --- A JSON Patch applier of its own -----------------------------------------------------------
+
+
+def apply(document: Any, operation: dict[str, Any], *, check_was: bool) -> Any:
+    """Apply one operation as RFC 6902 says, and fail where it may not be applied.
+
+    Args:
+        document: what the patch is for; it may be changed in place.
+        operation: a member of the patch.
+        check_was: must `was` be what stands there?
+    """
+    if operation["path"] == "":
+        assert operation["op"] == "replace"
+        return copy.deepcopy(operation["value"])
+    *parents, last = (
+        token.replace("~1", "/").replace("~0", "~") for token in operation["path"].split("/")[1:]
+    )
+    parent = document
+    for token in parents:
+        parent = parent[_index(parent, token)]
+    index = _index(parent, last)
+    if operation["op"] == "add":
+        _add(parent, index, copy.deepcopy(operation["value"]))
+        return document
+    if check_was:
+        assert canonical(parent[index]) == canonical(operation["was"])
+    if operation["op"] == "remove":
+        del parent[index]
+    else:
+        assert operation["op"] == "replace"
+        parent[index]
+        parent[index] = copy.deepcopy(operation["value"])
+    return document
+
+
+def _index(parent: Any, token: str) -> Any:
+    if isinstance(parent, dict):
+        return token
+    assert isinstance(parent, list)
+    assert token == str(int(token))
+    assert 0 <= int(token) <= len(parent)
+    return int(token)
+
+
+def _add(parent: Any, index: Any, value: object) -> None:
+    if isinstance(parent, list):
+        parent.insert(index, value)
+    else:
+        assert index not in parent
+        parent[index] = value
+
+
+def canonical(document: Any) -> str:
+    """Text that is the same for what is the same: 1 is not 1.0 or true, and sets have no order."""
+    return json.dumps(_sorted_sets(document), sort_keys=True)
+
+
+def _sorted_sets(document: Any) -> Any:
+    if isinstance(document, dict):
+        return {key: _sorted_sets(value) for key, value in document.items()}
+    if not isinstance(document, list):
+        return document
+    if all(isinstance(item, str) and item.startswith("s:") for item in document):
+        return sorted(document)
+    return [_sorted_sets(item) for item in document]
+
+
+# --- Everything is found, and nothing else -------------------------------------------------------
+
+
+@settings(max_examples=400, deadline=None)
+@given(STORES, PROGRAMS)
+def test_the_patches_lead_from_the_first_store_to_the_last(
+    store: Any, program: list[list[Step]]
+) -> None:
+    """Applied in order, whatever the program does; and each `was` is what stood there."""
+    seen = watch(store)
+    first = json.loads(seen.initial or "")
+    for steps in program:
+        for step in steps:
+            step.apply(store)
+        seen.mark("post")
+        seen.mark("post")  # finds nothing new
+    last = json.loads(seen.show(PLENTY) or "")
+    record = closed(seen)
+    document = copy.deepcopy(first)
+    for operation in json.loads(record.patch):
+        document = apply(document, operation, check_was=True)
+    assert canonical(document) == canonical(last)
+    assert canonical(last) == canonical(as_shown(store))
+    assert (record.omitted, record.unwatched) == (0, 0)
+    assert_names_tell(record, first, last)
+
+
+def as_shown(store: Any) -> Any:
+    """What a preview shows of a store by itself."""
+    if isinstance(store, Store):
+        seen = watch(store)
+        return json.loads(seen.show(PLENTY) or "")
+    return json.loads(json.dumps(preview(store, REDACTOR, PLENTY)))
+
+
+def assert_names_tell(record: Record, first: Any, last: Any) -> None:
+    """The lists of top-level keys must agree with the store at both ends."""
+    if not isinstance(first, dict):
+        return
+    names: dict[str, Any] = first
+    assert set(record.added) == last.keys() - names.keys()
+    assert set(record.removed) == names.keys() - last.keys()
+    differing = {
+        name
+        for name in names.keys() & last.keys()
+        if canonical(names[name]) != canonical(last[name])
+    }
+    assert differing <= set(record.changed) <= names.keys() & last.keys()
+
+
+@settings(max_examples=200, deadline=None)
+@given(STORES, PROGRAMS)
+def test_a_border_where_nothing_happened_finds_nothing(
+    store: Any, program: list[list[Step]]
+) -> None:
+    """Neither does one that follows a border which found much."""
+    seen = watch(store)
+    for steps in program:
+        for step in steps:
+            step.apply(store)
+        seen.mark("prep")
+        seen.mark("post")
+    assert "post" not in {operation["phase"] for operation in operations(seen)}
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.recursive(st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v))
+)
+def test_replacing_a_value_by_an_equal_copy_is_no_change(value: Any) -> None:
+    """Of builtins, that is: `json.loads(json.dumps(value))` is what programs do."""
+    store = {"value": value}
+    seen = watch(store)
+    store["value"] = copy.deepcopy(value)
+    seen.mark("post")
+    assert operations(seen) == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(STORES, PROGRAMS, st.sampled_from([0, 1, 3, 10, 30]))
+def test_nothing_wrong_is_said_of_what_is_not_watched(
+    store: Any, program: list[list[Step]], max_items: int
+) -> None:
+    """Every operation can be applied, and all that is watched is in the end as the patches say."""
+    seen = watch(store, max_items=max_items)
+    document = json.loads(seen.initial or "")
+    for steps in program:
+        for step in steps:
+            step.apply(store)
+        seen.mark("post")
+    root = seen._journal.recorded()
+    unwatched = sum(node.items is None and not node.is_cycle for node in root.nodes())
+    record = closed(seen)
+    for operation in json.loads(record.patch):
+        document = apply(document, operation, check_was=False)
+    assert_agrees(document, root)
+    assert record.unwatched == unwatched
+
+
+def assert_agrees(document: Any, node: Node) -> None:
+    """The document must show what the watched part of the store holds."""
+    assert node.items is not None or node.is_cycle or node.length >= 0
+    if node.items is None:
+        return
+    assert len(document) == len(node.items)
+    for index, item in enumerate(node.items):
+        step = node.step_to(index)
+        shown = document[step if node.keys is None else key_text(step, REDACTOR)]
+        child = node.children.get(index)
+        if child is not None:
+            assert_agrees(shown, child)
+        elif node.kind is not node.kind.SET:
+            assert canonical(shown) == canonical(preview(item, REDACTOR, PLENTY))
+
+
+@pytest.mark.parametrize(
+    ("max_items", "unwatched"), [(0, 3), (2, 2), (5, 1), (7, 1), (8, 0), (100, 0)]
+)
+def test_what_is_beyond_the_limit_is_counted(max_items: int, unwatched: int) -> None:
+    """A container takes one and its items; the keys of the store take nothing."""
+    store = {"a": ["x"], "b": ["y", "z"], "c": {"k": 1, "l": 2}, "d": 1}
+    assert closed(watch(store, max_items=max_items)).unwatched == unwatched
+
+
+def test_an_unwatched_value_still_shows_when_its_length_changes() -> None:
+    """Its length before is known, its items are not."""
+    store = {"log": [1, 2]}
+    seen = watch(store, max_items=0)
+    store["log"][0] = 5
+    seen.mark("prep")
+    store["log"].append(3)
+    seen.mark("post")
+    assert operations(seen) == [
+        {
+            "op": "replace",
+            "path": "/log",
+            "was": {"$cut": "list", "length": 2},
+            "value": [5, 2, 3],
+            "phase": "post",
+            "seq": 1,
+        }
+    ]
+
+
+# --- How it is said ------------------------------------------------------------------------------
+
+
+def changes(store: Any, change: Any, **how: Any) -> list[dict[str, Any]]:
+    """The operations of one change, without their phases and numbers."""
+    seen = watch(store, **how)
+    change(store)
+    seen.mark("post")
+    found = operations(seen)
+    return [{k: v for k, v in one.items() if k not in {"phase", "seq"}} for one in found]
+
+
+def test_an_item_that_moves_to_the_next_list_is_removed_and_added() -> None:
+    """Also where both lists, laid end to end, look as before."""
+    store = {"tasks": {"todo": ["write", "test"], "done": ["think"]}}
+    moves = [
+        lambda s: s["tasks"]["done"].append(s["tasks"]["todo"].pop(0)),
+        lambda s: s["tasks"]["todo"].append(s["tasks"]["done"].pop(0)),
+        lambda s: s["tasks"]["done"].insert(0, s["tasks"]["todo"].pop()),
+    ]
+    for move in moves:
+        assert [one["op"] for one in changes(store, move)] in (["add", "remove"], ["remove", "add"])
+
+
+def test_a_window_that_slides_is_removals_and_additions() -> None:
+    """A memory of the last few messages is not all new when one has gone and one has come."""
+    store = {"memory": [{"text": f"m{number}"} for number in range(6)]}
+
+    def slide(store: Any) -> None:
+        store["memory"] = [*store["memory"][1:], {"text": "new"}]
+
+    assert changes(store, slide) == [
+        {"op": "remove", "path": "/memory/0", "was": {"text": "m0"}},
+        {"op": "add", "path": "/memory/5", "value": {"text": "new"}},
+    ]
+
+
+def test_paths_are_json_pointers() -> None:
+    """With the escapes of RFC 6901, and keys as JSON names them."""
+    store: dict[Any, Any] = {"a/b": {"m~n": [0]}, 7: {None: 0}}
+
+    def change(store: Any) -> None:
+        store["a/b"]["m~n"][0] = 1
+        store[7][None] = 1
+
+    assert [one["path"] for one in changes(store, change)] == ["/a~1b/m~0n/0", "/7/null"]
+
+
+def test_a_change_of_type_is_a_change() -> None:
+    """1, True and 1.0 are equal but not the same; neither are the two zeros."""
+    store = {"one": 1, "zero": 0.0, "items": [1]}
+
+    def change(store: Any) -> None:
+        store.update(one=True, zero=-0.0)
+        store["items"][0] = 1.0
+
+    found = changes(store, change)
+    assert json.dumps(found) == json.dumps(
+        [
+            {"op": "replace", "path": "/items/0", "was": 1, "value": 1.0},
+            {"op": "replace", "path": "/one", "was": 1, "value": True},
+            {"op": "replace", "path": "/zero", "was": 0.0, "value": -0.0},
+        ]
+    )
+
+
+def test_another_order_of_a_dict_or_a_set_is_no_change() -> None:
+    """JSON objects have no order, and sets neither."""
+    store = {"dict": {"a": 1, "b": 2}, "set": {1, 2, 3}, "frozen": frozenset("ab")}
+
+    def reorder(store: Any) -> None:
+        store["dict"]["a"] = store["dict"].pop("a")
+        store["set"] = set(reversed(list(store["set"])))
+        store["frozen"] = frozenset("ba")
+        store["dict"] = store.pop("dict")
+
+    assert changes(store, reorder) == []
+
+
+def test_an_object_in_a_set_can_change() -> None:
+    """Records with an identity may be members of a set, and have fields."""
+    member = Store()
+    holder = collections.namedtuple("Holder", "log")([])  # noqa: PYI024 - a short one
+    store = {"set": {(1, 2)}, "pair": ("x", holder)}
+
+    def change(store: Any) -> None:
+        member.__dict__["x"] = 1
+        holder.log.append("new")
+
+    assert changes(store, change) == [{"op": "add", "path": "/pair/1/0/0", "value": "new"}]
+
+
+def test_secrets_do_not_show() -> None:
+    """Whether the secret key is the one that changes or one on the way."""
+    store: dict[Any, Any] = {"api_key": "old", "credentials": {"user": "u"}, ("token", 1): "x"}
+
+    def change(store: Any) -> None:
+        store["api_key"] = "new"
+        store["credentials"]["user"] = "v"
+        store["x" * 300 + "_password"] = "hunter2"
+        store[("token", 1)] = "y"
+        store["nested"] = {"session": {"password": "p"}}
+
+    found = changes(store, change)
+    shown = json.dumps(found)
+    assert all(word not in shown for word in ('"old"', '"new"', '"u"', '"v"', "hunter2", '"y"'))
+    assert found[-1]["value"] == {"session": {"password": REDACTED}}
+    assert found[0] == {
+        "op": "replace",
+        "path": "/credentials/user",
+        "was": REDACTED,
+        "value": REDACTED,
+    }
+
+
+def test_content_keys_shows_types_and_sizes_only() -> None:
+    """Paths, types and sizes; no value, old or new."""
+    store: dict[str, Any] = {"name": "Ada", "log": ["a"]}
+    seen = watch(store, content="keys")
+    assert json.loads(seen.initial or "") == {
+        "name": {"type": "str", "size": 3},
+        "log": {"type": "list", "size": 1},
+    }
+    store["log"].append("secret thought")
+    store["name"] = 5
+    del store["log"][0]
+    seen.mark("post")
+    shown = seen.show(1_000)
+    assert operations(seen) == [
+        {
+            "op": "replace",
+            "path": "/log/0",
+            "type": "str",
+            "size": 14,
+            "phase": "post",
+            "seq": 1,
+        },
+        {"op": "replace", "path": "/name", "type": "int", "phase": "post", "seq": 2},
+    ]
+    assert json.loads(shown or "") == {
+        "name": {"type": "int"},
+        "log": {"type": "list", "size": 1},
+    }
+
+
+def test_content_keys_of_a_list() -> None:
+    """A store that is a list is shown as a list of types."""
+    seen = watch([1, "ab"], content="keys")
+    seen.close()
+    assert json.loads(seen.initial or "") == [{"type": "int"}, {"type": "str", "size": 2}]
+
+
+def test_content_off_shows_nothing() -> None:
+    """Not even that something changed."""
+    store = {"a": 1}
+    seen = watch(store, content="off")
+    store["a"] = 2
+    seen.mark("post")
+    assert (seen.initial, seen.show(100)) == (None, None)
+    seen.close()
+    assert seen.record is None
+
+
+def test_attributes_of_an_object_are_a_store() -> None:
+    """Whatever its class; they show by name."""
+    store = Store()
+    vars(store).update(a=1, log=["x"])
+    seen = watch(store)
+    assert json.loads(seen.initial or "") == {"a": 1, "log": ["x"]}
+    vars(store)["log"].append("y")
+    seen.mark("post")
+    assert [one["path"] for one in operations(seen)] == ["/log/1"]
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_any_object_can_be_a_store(kind: str) -> None:
+    """Locks, sockets and frames of data are stores with nothing to say."""
+    store = HOSTILE[kind]()
+    with ALARM.armed():
+        seen = watch(store) if can_watch(store) else watch({})
+        seen.mark("post")
+    assert operations(seen) == []
+    json.loads(seen.initial or "")
+    dispose(store)
+
+
+@pytest.mark.parametrize("value", [None, 1, "text", 1.5, b"x"])
+def test_what_cannot_change_is_not_watched(value: object) -> None:
+    """Builtin values that cannot change, and no store at all."""
+    assert not can_watch(value)
+
+
+def test_names_tell_the_net_effect_of_the_run() -> None:
+    """What was added and removed again is neither; what was removed and added again is changed."""
+    store: dict[str, Any] = {"kept": 1, "gone": 1, "again": 1, "log": []}
+    seen = watch(store)
+    store["new"] = store["brief"] = 1
+    del store["gone"], store["again"]
+    seen.mark("prep")
+    store["again"] = 2
+    del store["brief"]
+    store["new"] = 2
+    store["log"].append(1)
+    seen.mark("post")
+    record = closed(seen)
+    assert (record.added, record.changed, record.removed) == (("new",), ("again", "log"), ("gone",))
+
+
+# --- Within limits -------------------------------------------------------------------------------
+
+TEXTS = st.text(max_size=300) | st.sampled_from(["é" * 500, "\ud800" * 99, '"' * 400, "x" * 5000])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(TEXTS, st.recursive(TEXTS, lambda v: st.lists(v) | st.dictionaries(TEXTS, v))),
+    st.integers(0, 3_000),
+    st.sampled_from(["values", "keys"]),
+)
+def test_every_text_keeps_its_budget(
+    changed: dict[str, Any], budget: int, content: Content
+) -> None:
+    """The patch and the names, whatever is in them, as an exporter would send them."""
+    store: dict[str, Any] = {}
+    seen = watch(store, content=content, shares=Shares(*[budget] * 10))
+    store.update(changed)
+    seen.mark("prep")
+    for name in changed:
+        store[name] = [store[name]]
+    seen.mark("post")
+    shown = seen.show(budget) or ""
+    record = closed(seen)
+    assert len(record.patch.encode()) <= max(budget, 2)
+    assert len(shown.encode()) <= max(budget, 48)
+    assert len(json.loads(record.patch)) + record.omitted == 2 * len(changed)
+    for names in (record.added, record.changed, record.removed, record.conflicts):
+        real = [name for name in names if not name.startswith("… (")]
+        assert sum(len(name.encode()) for name in real) <= budget
+
+
+def test_changes_without_room_are_counted() -> None:
+    """What is there is whole; what is not is a number."""
+    store: dict[str, Any] = {}
+    seen = watch(store, shares=Shares(*[500] * 10))
+    store.update({f"key{number}": "x" * 50 for number in range(20)})
+    seen.mark("post")
+    record = closed(seen)
+    found = json.loads(record.patch)
+    assert 0 < len(found) < 20
+    assert record.omitted == 20 - len(found)
+
+
+def test_names_that_do_not_fit_leave_their_number() -> None:
+    """The first and the last are kept."""
+    names = tuple(f"key{number:03}" for number in range(100))
+    shown = fit(names, 60)
+    assert shown == (*names[:5], "… (90 more)", *names[-5:])
+
+
+@given(st.lists(st.text(max_size=50)), st.integers(0, 500))
+def test_fitting_names_are_all_there_or_counted(names: list[str], budget: int) -> None:
+    """Nothing is lost without a number."""
+    shown = fit(tuple(names), budget)
+    if sum(len(name.encode()) for name in names) <= budget:
+        assert shown == tuple(names)
+    else:
+        left = [name for name in shown if not name.startswith("… (")]
+        assert sum(len(name.encode()) for name in left) <= budget
+        assert f"… ({len(names) - len(shown) + 1} more)" in shown
+
+
+# --- Nested runs ---------------------------------------------------------------------------------
+
+
+def test_only_the_outermost_run_shows_the_store_at_its_beginning() -> None:
+    """Those inside it go on from there."""
+    store = {"a": 1}
+    outer = watch(store)
+    inner = watch(store, around=outer)
+    assert (outer.is_outermost, inner.is_outermost) == (True, False)
+    assert (outer.initial, inner.initial) == ('{"a":1}', None)
+    inner.close()
+    outer.close()
+
+
+def test_a_change_is_told_once_by_the_run_that_finds_it() -> None:
+    """And the numbers go on through all runs of the store."""
+    store: dict[str, Any] = {"a": 0}
+    outer = watch(store)
+    store["a"] = 1
+    outer.mark("prep")
+    inner = watch(store, around=outer)
+    store["a"] = 2
+    inner.mark("post")
+    inner.close()
+    store["a"] = 3
+    outer.mark("post")
+    outer.close()
+    assert [(one["seq"], one["value"]) for one in operations(outer)] == [(1, 1), (3, 3)]
+    assert [(one["seq"], one["value"]) for one in operations(inner)] == [(2, 2)]
+
+
+def test_a_run_on_another_store_between_two_on_one() -> None:
+    """The nearest run on the same store is the one around."""
+    store, other = {"a": 1}, {"b": 1}
+    outer = watch(store)
+    between = watch(other, around=outer)
+    inner = watch(store, around=between)
+    assert inner.branch.parent is outer.branch
+    assert between.branch.parent is not outer.branch
+    for seen in (inner, between, outer):
+        seen.close()
+
+
+def test_branches_that_write_the_same_key_are_told_so() -> None:
+    """Both of them, with the path."""
+    store: dict[str, Any] = {}
+    left, right = watch(store), watch(store)
+    store["answer"] = 1
+    left.mark("post")
+    store["answer"] = 2
+    right.mark("post")
+    for seen in (left, right):
+        record = closed(seen)
+        assert (record.concurrent, record.conflicts) == (True, ("/answer",))
+
+
+def test_nothing_is_marked_after_the_end() -> None:
+    """A border that comes late says nothing and breaks nothing."""
+    store = {"a": 1}
+    seen = watch(store)
+    seen.close()
+    store["a"] = 2
+    seen.mark("post")
+    seen.close()
+    assert operations(seen) == []
+
+
+def test_everything_is_let_go_in_the_end() -> None:
+    """Not the store, nor its keys, nor what was in it, nor what it was replaced by."""
+
+    class Kept:
+        pass
+
+    store = Store()
+    objects = [Kept() for _ in range(4)]
+    alive = [weakref.ref(one) for one in (store, *objects)]
+    vars(store).update(log=[objects[0]], table={objects[1]: [1]}, gone=objects[2])
+    left, right = watch(store), watch(store)
+    for seen in (left, right, left):
+        vars(store)["table"][objects[1]] = [2, seen, objects[3]][:1]
+        vars(store)["log"].append(objects[3])
+        vars(store).pop("gone", None)
+        seen.mark("post")
+    left.close()
+    right.close()
+    del store, objects
+    gc.collect()
+    assert [one() for one in alive] == [None] * 5
+    assert (left.record, right.record) != (None, None)
+    assert journal._open == {}
