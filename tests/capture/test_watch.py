@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import copy
 import gc
 import json
@@ -19,14 +18,19 @@ from opentelemetry.instrumentation.pocketflow.capture.redact import REDACTED, Re
 from opentelemetry.instrumentation.pocketflow.capture.watch import StoreWatch, can_watch, fit
 from opentelemetry.instrumentation.pocketflow.emit.budget import Shares
 from support.hostile import ALARM, HOSTILE, dispose
-from support.stores import PROGRAMS, STORES, Step, Store
+from support.stores import PROGRAMS, STORES, Attrs, Step, Store
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from opentelemetry.instrumentation.pocketflow.capture.snapshot import Node
     from opentelemetry.instrumentation.pocketflow.config import Content
     from opentelemetry.instrumentation.pocketflow.record import Store as Record
 
 REDACTOR = Redactor()
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
 PLENTY = 10_000_000
 ROOMY = Shares(*[PLENTY] * 10)
 
@@ -48,6 +52,13 @@ def closed(seen: StoreWatch) -> Record:
     seen.close()
     assert seen.record is not None
     return seen.record
+
+
+@pytest.fixture(autouse=True)
+def _no_open_journals() -> Generator[None]:
+    """A test that fails leaves its stores open; the next must not find them."""
+    yield
+    journal._open.clear()
 
 
 def operations(seen: StoreWatch) -> list[dict[str, Any]]:
@@ -91,17 +102,17 @@ def apply(document: Any, operation: dict[str, Any], *, check_was: bool) -> Any:
 
 
 def _index(parent: Any, token: str) -> Any:
-    if isinstance(parent, dict):
+    if type(parent) is dict:
         return token
-    assert isinstance(parent, list)
+    assert type(parent) is list
     assert token == str(int(token))
-    assert 0 <= int(token) <= len(parent)
+    assert 0 <= int(token) <= len(_any(parent))
     return int(token)
 
 
 def _add(parent: Any, index: Any, value: object) -> None:
-    if isinstance(parent, list):
-        parent.insert(index, value)
+    if type(parent) is list:
+        _any(parent).insert(index, value)
     else:
         assert index not in parent
         parent[index] = value
@@ -113,13 +124,18 @@ def canonical(document: Any) -> str:
 
 
 def _sorted_sets(document: Any) -> Any:
-    if isinstance(document, dict):
-        return {key: _sorted_sets(value) for key, value in document.items()}
-    if not isinstance(document, list):
+    if type(document) is dict:
+        return {key: _sorted_sets(value) for key, value in _any(document).items()}
+    if type(document) is not list:
         return document
-    if all(isinstance(item, str) and item.startswith("s:") for item in document):
-        return sorted(document)
-    return [_sorted_sets(item) for item in document]
+    if all(type(item) is str and item.startswith("s:") for item in _any(document)):
+        return sorted(_any(document))
+    return [_sorted_sets(item) for item in _any(document)]
+
+
+def _any(value: Any) -> Any:
+    """A value of a type that is known only at run time."""
+    return value
 
 
 # --- Everything is found, and nothing else -------------------------------------------------------
@@ -159,17 +175,14 @@ def as_shown(store: Any) -> Any:
 
 def assert_names_tell(record: Record, first: Any, last: Any) -> None:
     """The lists of top-level keys must agree with the store at both ends."""
-    if not isinstance(first, dict):
+    if type(first) is not dict:
         return
-    names: dict[str, Any] = first
-    assert set(record.added) == last.keys() - names.keys()
-    assert set(record.removed) == names.keys() - last.keys()
-    differing = {
-        name
-        for name in names.keys() & last.keys()
-        if canonical(names[name]) != canonical(last[name])
-    }
-    assert differing <= set(record.changed) <= names.keys() & last.keys()
+    before: dict[str, Any] = _any(first)
+    kept = before.keys() & last.keys()
+    differing = {name for name in kept if canonical(before[name]) != canonical(last[name])}
+    assert set(record.added) == last.keys() - before.keys()
+    assert set(record.removed) == before.keys() - last.keys()
+    assert differing <= set(record.changed) <= kept
 
 
 @settings(max_examples=200, deadline=None)
@@ -280,14 +293,14 @@ def changes(store: Any, change: Any, **how: Any) -> list[dict[str, Any]]:
 
 def test_an_item_that_moves_to_the_next_list_is_removed_and_added() -> None:
     """Also where both lists, laid end to end, look as before."""
-    store = {"tasks": {"todo": ["write", "test"], "done": ["think"]}}
-    moves = [
-        lambda s: s["tasks"]["done"].append(s["tasks"]["todo"].pop(0)),
-        lambda s: s["tasks"]["todo"].append(s["tasks"]["done"].pop(0)),
-        lambda s: s["tasks"]["done"].insert(0, s["tasks"]["todo"].pop()),
-    ]
-    for move in moves:
-        assert [one["op"] for one in changes(store, move)] in (["add", "remove"], ["remove", "add"])
+    first, second = ["think"], ["write", "test"]
+    store = {"tasks": {"first": first, "second": second}}
+    for source, target, at in ((first, second, 0), (second, first, 1), (first, second, 2)):
+
+        def move(_: Any, source: Any = source, target: Any = target, at: int = at) -> None:
+            target.insert(at, source.pop(-1 if at == 0 else 0))
+
+        assert sorted(one["op"] for one in changes(store, move)) == ["add", "remove"]
 
 
 def test_a_window_that_slides_is_removals_and_additions() -> None:
@@ -338,7 +351,7 @@ def test_another_order_of_a_dict_or_a_set_is_no_change() -> None:
 
     def reorder(store: Any) -> None:
         store["dict"]["a"] = store["dict"].pop("a")
-        store["set"] = set(reversed(list(store["set"])))
+        store["set"] = {3, 2, 1}
         store["frozen"] = frozenset("ba")
         store["dict"] = store.pop("dict")
 
@@ -347,15 +360,13 @@ def test_another_order_of_a_dict_or_a_set_is_no_change() -> None:
 
 def test_an_object_in_a_set_can_change() -> None:
     """Records with an identity may be members of a set, and have fields."""
-    member = Store()
-    holder = collections.namedtuple("Holder", "log")([])  # noqa: PYI024 - a short one
-    store = {"set": {(1, 2)}, "pair": ("x", holder)}
+    member = Attrs(["old"])
+    store = {"set": {member}}
 
-    def change(store: Any) -> None:
-        member.__dict__["x"] = 1
-        holder.log.append("new")
+    def change(_: Any) -> None:
+        member.a.append("new")
 
-    assert changes(store, change) == [{"op": "add", "path": "/pair/1/0/0", "value": "new"}]
+    assert changes(store, change) == [{"op": "add", "path": "/set/0/a/1", "value": "new"}]
 
 
 def test_secrets_do_not_show() -> None:
@@ -476,10 +487,10 @@ def test_names_tell_the_net_effect_of_the_run() -> None:
 
 # --- Within limits -------------------------------------------------------------------------------
 
-TEXTS = st.text(max_size=300) | st.sampled_from(["é" * 500, "\ud800" * 99, '"' * 400, "x" * 5000])
+TEXTS = st.text(max_size=9) | st.sampled_from(["é" * 500, "\ud800" * 99, '"' * 400, "x" * 5000])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.dictionaries(TEXTS, st.recursive(TEXTS, lambda v: st.lists(v) | st.dictionaries(TEXTS, v))),
     st.integers(0, 3_000),
@@ -521,8 +532,8 @@ def test_changes_without_room_are_counted() -> None:
 def test_names_that_do_not_fit_leave_their_number() -> None:
     """The first and the last are kept."""
     names = tuple(f"key{number:03}" for number in range(100))
-    shown = fit(names, 60)
-    assert shown == (*names[:5], "… (90 more)", *names[-5:])
+    assert fit(names, 60) == (*names[:5], "… (90 more)", *names[-5:])
+    assert fit(names, 59) == (*names[:5], "… (91 more)", *names[-4:])
 
 
 @given(st.lists(st.text(max_size=50)), st.integers(0, 500))

@@ -154,8 +154,7 @@ def test_running_it_as_a_sync_node_fails_as_before() -> None:
     trace = traced(lambda stage: stage.run(Fetch()), raises=RuntimeError)
 
     assert trace.lines() == ["Fetch [RuntimeError, recorded]"]
-    assert trace.outcome is not None
-    assert trace.outcome.raised[0].args == "('Use run_async.',)"
+    assert trace.result.raised[0].args == "('Use run_async.',)"
 
 
 def test_the_span_begins_when_the_run_is_awaited() -> None:

@@ -133,8 +133,7 @@ def test_a_node_with_successors_warns_as_before() -> None:
 
     trace = traced(program)
 
-    assert trace.outcome is not None
-    (warning,) = trace.outcome.warnings
+    (warning,) = trace.result.warnings
     assert warning.endswith("UserWarning: Node won't run successors. Use Flow.")
     assert trace.lines() == ["BaseNode"]
 

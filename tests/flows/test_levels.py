@@ -447,8 +447,7 @@ def test_nothing_is_captured_where_nobody_records(sampler: Sampler) -> None:
     trace = traced(carry, sampler=sampler)
 
     assert trace.nodes == []
-    assert trace.outcome is not None
-    assert trace.outcome.log == ("carried",)
+    assert trace.result.log == ("carried",)
 
 
 def test_values_that_resist_are_told_by_their_type() -> None:
@@ -460,8 +459,7 @@ def test_values_that_resist_are_told_by_their_type() -> None:
     trace = traced(carry)
 
     assert "Untouchable" in trace.node("Carries")["input.value"]
-    assert trace.outcome is not None
-    assert trace.outcome.log == ("carried",)
+    assert trace.result.log == ("carried",)
 
 
 @pytest.mark.parametrize("name", ["invoke_workflow WorksFlow", "Works", "Items", "Items item"])

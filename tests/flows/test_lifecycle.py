@@ -151,6 +151,7 @@ def test_only_the_methods_in_the_table_are_wrapped(
         "BaseNode._exec",
         "BaseNode._run",
         "BaseNode.run",
+        "BaseNode.set_params",
         "Node._exec",
         "BatchNode._exec",
         "Flow._orch",

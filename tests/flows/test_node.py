@@ -271,5 +271,4 @@ def test_an_interrupt_is_no_error_and_not_retried(exception: type[BaseException]
     )
 
     assert trace.lines() == ["Interrupted [cancelled]", "  Interrupted attempt [cancelled]"]
-    assert trace.outcome is not None
-    assert trace.outcome.raised[0].type == exception.__name__
+    assert trace.result.raised[0].type == exception.__name__

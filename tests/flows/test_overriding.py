@@ -355,27 +355,111 @@ def test_a_batch_exec_of_its_own() -> None:
 # --- _orch and get_next_node ----------------------------------------------------------------
 
 
-def test_an_orchestration_of_its_own() -> None:
-    """A flow that walks its nodes itself is a flow span with its nodes."""
+class Walk(Flow):
+    """Goes from node to node by itself."""
 
-    class Walk(Flow):
-        def _orch(self, shared: Any, params: Any = None) -> Any:
-            node, action = self.start_node, None
-            while node:
-                note(type(node).__name__)
-                action = node._run(shared)
-                node = self.get_next_node(node, action)
-            return action
+    def _orch(self, shared: Any, params: Any = None) -> Any:
+        node, action = self.start_node, None
+        while node:
+            note(type(node).__name__)
+            node.set_params(params or self.params)
+            action = node._run(shared)
+            node = self.get_next_node(node, action)
+        return action
+
+
+def test_an_orchestration_of_its_own() -> None:
+    """A flow that walks its nodes itself is told with its route all the same."""
 
     def program(stage: Stage) -> Any:
-        first = Last()
-        first >> Replaced()
+        first, replaced = Last(), Replaced()
+        first >> replaced
+        replaced - "mine" >> Wrapped()
         return stage.run(Walk(start=first))
 
     trace = traced(program)
 
-    assert trace.lines()[:2] == ["invoke_workflow Walk", "  Last"]
-    assert len(trace.nodes) >= 2
+    assert trace.lines() == ["invoke_workflow Walk", "  Last", "  Replaced", "  Wrapped"]
+    flow = trace.nodes[0]
+    assert flow["flow.path"] == ("Last", "Replaced", "Wrapped")
+    assert flow["flow.node_runs"] == 3
+    assert flow.json("graph")["nodes"] == ["Last", "Replaced", "Wrapped"]
+    assert trace.values("node.next") == ["Replaced", "Wrapped"]
+    assert trace.values("node.iteration") == [1, 1, 1]
+
+
+def test_an_orchestration_of_its_own_that_fails() -> None:
+    """The exception stands on the node; the flow did not get to its post."""
+
+    class Breaks(Node):
+        def exec(self, prep_res: Any) -> Any:
+            raise ValueError("broken")
+
+    def program(stage: Stage) -> Any:
+        first = Last()
+        first >> Breaks()
+        return stage.run(Walk(start=first))
+
+    trace = traced(program, raises=ValueError)
+
+    assert trace.lines() == [
+        "invoke_workflow Walk [ValueError]",
+        "  Last",
+        "  Breaks [ValueError, recorded]",
+    ]
+    assert trace.nodes[0]["flow.path"] == ("Last", "Breaks")
+    assert "node.post.duration" not in trace.nodes[0]
+
+
+def test_an_async_orchestration_of_its_own() -> None:
+    """The same for coroutines, nested in a flow of the framework."""
+
+    class WalkAsync(AsyncFlow):
+        async def _orch_async(self, shared: Any, params: Any = None) -> Any:
+            node = self.start_node
+            while node:
+                node = self.get_next_node(node, await node._run_async(shared))
+
+    class Step(AsyncNode):
+        pass
+
+    def program(stage: Stage) -> Any:
+        step = Step()
+        step >> Step()
+        walk = WalkAsync(start=step)
+        walk >> Last()
+        return stage.run_async(AsyncFlow(start=walk))
+
+    trace = traced(program)
+
+    assert trace.lines() == [
+        "invoke_workflow WalkAsyncFlow",
+        "  invoke_workflow WalkAsync",
+        "    Step",
+        "    Step",
+        "  Last",
+    ]
+    assert trace.node("invoke_workflow WalkAsync")["flow.path"] == ("Step", "Step#2")
+    assert trace.node("invoke_workflow WalkAsync")["node.next"] == "Last"
+
+
+def test_a_flow_that_does_not_say_what_follows() -> None:
+    """Without get_next_node the route is told by what ran."""
+
+    class Line(Flow):
+        def _orch(self, shared: Any, params: Any = None) -> Any:
+            for node in (self.start_node, *self.start_node.successors.values()):
+                node._run(shared)
+
+    def program(stage: Stage) -> Any:
+        first = Last()
+        first >> BaseNode()
+        return stage.run(Line(start=first))
+
+    trace = traced(program)
+
+    assert trace.nodes[0]["flow.path"] == ("Last", "BaseNode")
+    assert trace.node("Last")["node.next"] == "BaseNode"
 
 
 def test_an_orchestration_around_the_frameworks() -> None:
@@ -399,33 +483,42 @@ def test_an_orchestration_around_the_frameworks() -> None:
 
 
 def test_a_next_node_of_its_own() -> None:
-    """A flow that decides by itself what follows: the nodes are spans with what is known."""
+    """A flow that decides by itself what follows is told by what ran."""
 
     class Jump(Flow):
         def get_next_node(self, curr: Any, action: Any) -> Any:
-            return other if curr.params.get("jump") and type(curr) is not Replaced else None
+            return Replaced() if type(curr) is Last else None
 
-    class Around(Flow):
+    trace = traced(lambda stage: stage.run(Jump(start=Last())))
+
+    assert trace.lines() == ["invoke_workflow Jump", "  Last", "  Replaced"]
+    assert trace.nodes[0]["flow.path"] == ("Last", "Replaced")
+    assert trace.node("Last")["node.next"] == "Replaced"
+
+
+def test_a_next_node_around_the_frameworks() -> None:
+    """Asked twice, or overruled: only what runs has a span."""
+
+    class Twice(Flow):
         def get_next_node(self, curr: Any, action: Any) -> Any:
             note("next", action)
+            super().get_next_node(curr, action)
             return super().get_next_node(curr, action)
 
-    other = Replaced()
+    class Overrules(Flow):
+        def get_next_node(self, curr: Any, action: Any) -> Any:
+            chosen = super().get_next_node(curr, action)
+            return BaseNode() if type(chosen) is Replaced else chosen
 
-    def jump(stage: Stage) -> Any:
-        flow = Jump(start=Last())
-        flow.set_params({"jump": True})
-        return stage.run(flow)
-
-    def around(stage: Stage) -> Any:
+    def program(flow: Any) -> Any:
         first = Last()
-        first >> BaseNode()
-        return stage.run(Around(start=first))
+        first >> Replaced()
+        return flow(start=first)
 
-    trace = traced(around)
-    assert trace.lines() == ["invoke_workflow Around", "  Last", "  BaseNode"]
-    assert trace.node("Last")["node.next"] == "BaseNode"
-    assert traced(jump).lines()[:2] == ["invoke_workflow Jump", "  Last"]
+    trace = traced(lambda stage: stage.run(program(Twice)))
+    assert trace.lines() == ["invoke_workflow Twice", "  Last", "  Replaced"]
+    trace = traced(lambda stage: stage.run(program(Overrules)))
+    assert trace.lines() == ["invoke_workflow Overrules", "  Last", "  BaseNode"]
 
 
 # --- mixins ---------------------------------------------------------------------------------

@@ -84,8 +84,7 @@ def test_a_result_that_is_no_action_ends_a_flow_without_successors() -> None:
     """Nodes at the end of a flow may return anything; the flow returns it."""
     trace = traced(lambda stage: stage.run(Flow(start=Answers(("a", 1)))))
 
-    assert trace.outcome is not None
-    assert trace.outcome.result == ("a", 1)
+    assert trace.result.result == ("a", 1)
     assert trace.node("Answers").pick(*STEP) == {}
 
 
@@ -112,8 +111,7 @@ def test_a_dead_end_keeps_the_frameworks_warning() -> None:
 
     trace = traced(program)
 
-    assert trace.outcome is not None
-    (warning,) = trace.outcome.warnings
+    (warning,) = trace.result.warnings
     assert "Flow ends: 'elsewhere' not found in ['here']" in warning
     assert trace.node("Answers")["node.dead_end"] is True
     assert "node.dead_end" not in trace.nodes[0]
@@ -314,7 +312,6 @@ def test_what_a_flow_returns_is_its_action() -> None:
 
     trace = traced(program)
 
-    assert trace.outcome is not None
     span = trace.nodes[1]
     assert span.name == "invoke_workflow AnswersFlow"
     assert span.pick(*STEP) == {"node.action": "deep", "node.next": "Other"}

@@ -34,8 +34,8 @@ class Store:
 class Data:
     """A dataclass."""
 
-    a: Any = None
-    b: Any = None
+    a: Any
+    b: Any
 
 
 @dataclasses.dataclass(eq=False)
@@ -292,7 +292,7 @@ SET_CHANGES: tuple[Callable[[Any, int, Any], object], ...] = (
 
 def _delete_field(target: Any, at: int, value: Any) -> None:
     name = NAMES[at % len(NAMES)]
-    if hasattr(target, name):
+    if hasattr(target, name) and not isinstance(target, Attrs):  # it could not be copied then
         delattr(target, name)
 
 

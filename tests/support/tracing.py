@@ -302,6 +302,12 @@ class Trace:
         """The span above one, if it is of this trace."""
         return next((other for other in self.nodes if other.id == node.parent_id), None)
 
+    @property
+    def result(self) -> Outcome:
+        """What the program came to."""
+        assert self.outcome is not None
+        return self.outcome
+
     def patches(self) -> list[dict[str, Any]]:
         """The changes of all spans, in the order in which they were seen."""
         changes = [change for node in self.nodes if "shared.diff" in node for change in node.patch]
@@ -399,9 +405,8 @@ def tracing(
     before = methods_of(framework)
     instrumentor = PocketFlowInstrumentor()
     with faults_raise(), logged() as problems:
-        instrumentor.instrument(
-            tracer_provider=provider, resource=False, module=framework.__name__, **options
-        )
+        given: dict[str, Any] = {"module": framework.__name__, "resource": False, **options}
+        instrumentor.instrument(tracer_provider=provider, **given)
         try:
             yield Tracing(provider, recorder)
         finally:
@@ -411,10 +416,9 @@ def tracing(
     assert not problems
 
 
-def traced(
+def compared(
     program: Program,
     *,
-    raises: type[BaseException] | None = None,
     nested: bool = True,
     sampler: Any = None,
     framework: types.ModuleType = pocketflow,
@@ -424,7 +428,6 @@ def traced(
 
     Args:
         program: builds its nodes and runs them.
-        raises: the exception that it ends with.
         nested: are spans to end within their parents? Tasks may outlive what started them.
         sampler: of the provider.
         framework: the module that is instrumented.
@@ -434,10 +437,24 @@ def traced(
     with tracing(sampler=sampler, framework=framework, **options) as running:
         outcome = act(program)
     assert vars(outcome) == vars(plain)
-    assert [end.type for end in plain.raised[:1]] == ([raises.__qualname__] if raises else [])
     recorder = running.recorder
     assert set(recorder.started) == set(recorder.ended), "a span was never ended"
     trace = running.trace(outcome)
     if nested:
         trace.check_nesting()
+    return trace
+
+
+def traced(program: Program, *, raises: type[BaseException] | None = None, **options: Any) -> Trace:
+    """Like `compared`, for a program that is known to return, or to raise.
+
+    Args:
+        program: builds its nodes and runs them.
+        raises: the exception that it ends with.
+        **options: of `compared`.
+    """
+    trace = compared(program, **options)
+    assert [end.type for end in trace.result.raised[:1]] == (
+        [raises.__qualname__] if raises else []
+    )
     return trace

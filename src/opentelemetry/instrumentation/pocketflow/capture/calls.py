@@ -43,9 +43,6 @@ class Scope:
     def enter(self) -> None:
         """The call begins. May set `context`."""
 
-    def entered(self) -> None:
-        """The call's context has become current."""
-
     def leave(self) -> None:
         """The call is over, and its context is still current."""
 
@@ -62,7 +59,6 @@ def call(
     """Calls a function inside a scope."""
     scope.enter()
     token = attach(scope.context)
-    scope.entered()
     try:
         result = (scope.target or wrapped)(*args, **kwargs)
     except BaseException as exc:
@@ -85,7 +81,6 @@ async def call_async(
     """Awaits what a function returns inside a scope, which begins when it is first awaited."""
     scope.enter()
     token = attach(scope.context)
-    scope.entered()
     try:
         result = await (scope.target or wrapped)(*args, **kwargs)
     except BaseException as exc:

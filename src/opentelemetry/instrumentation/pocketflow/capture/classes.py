@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from opentelemetry.instrumentation.pocketflow.config import Config, Content
 
 _HOOKED_RUNS: Final = ("_run", "_run_async")
+_HOOKED_ROUTES: Final = ("_orch", "_orch_async")
 _FALLBACKS: Final = ("exec_fallback", "exec_fallback_async")
 
 
@@ -78,6 +79,8 @@ class ClassFacts:
     """Is it a class of the framework itself, such as `Flow`?"""
     own_run: bool
     """Does a user's `_run` or `_run_async` take the framework's place?"""
+    own_orch: bool
+    """Does a user's `_orch` or `_orch_async` take the framework's place?"""
     own_exec: bool
     """Does a user's `_exec` take the framework's place?"""
     own_fallback: bool
@@ -117,6 +120,7 @@ def _read(cls: type, framework: Framework, config: Config) -> ClassFacts:
         is_batch_flow=batch is not None and reading.is_subclass(cls, batch),
         is_plain=framework.owns(cls),
         own_run=own(*_HOOKED_RUNS),
+        own_orch=own(*_HOOKED_ROUTES),
         own_exec=own("_exec"),
         own_fallback=own(*_FALLBACKS),
     )

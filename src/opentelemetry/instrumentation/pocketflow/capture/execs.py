@@ -94,8 +94,11 @@ class TracedAttempts(AttemptListener):
         """The attempt is over."""
         self.leave()
         span, self._span = self._span, None
-        if span is not None:
+        if span is None:
+            return
+        try:
             spans.finish_attempt(span, Attempt(self._wait, self._cancelled, self._error_type))
+        finally:
             span.end(self._ended_at)
 
     def has_recorded(self, exc: BaseException) -> bool:
@@ -236,15 +239,15 @@ class ItemScope(Scope):
         """The item begins."""
         run, around = self._run, context_api.get_current()
         self._started_at = time_ns()
-        self._input = run.show(self._value, run.shares.input)
         if self._index < run.session.config.max_batch_items:
+            self._input = run.show(self._value, run.shares.input)
             self._span = self._start_span(around, None)
             self.context = set_span_in_context(self._span, around)
         run.allowed = classes.max_retries_of(self._node)
         if self._observable is not None and may_retry(run, self._node):
             self._attempts = TracedAttempts(run, self._span)
             self.target = bind(self._observable, self._node, self._attempts)
-        self._value = self._node = None
+        self._node = None
 
     @guarded(None)
     def leave(self) -> None:
@@ -256,25 +259,37 @@ class ItemScope(Scope):
     def returned(self, result: object) -> None:
         """The item is done."""
         attempts = self._end_attempts(None)
-        output = self._run.show(result, self._run.shares.output) if self._span else None
-        self._finish(Item(attempts, self._content(output)))
+        try:
+            if self._span is not None:
+                output = self._run.show(result, self._run.shares.output)
+                spans.finish_item(self._span, Item(attempts, self._content(output)))
+        finally:
+            self._end_span()
 
     @guarded(None)
     def raised(self, exc: BaseException) -> None:
         """The item has failed."""
         attempts = self._end_attempts(exc)
+        try:
+            if calls.is_cancellation(exc):
+                item = Item(attempts, self._content(None), cancelled=True)
+            else:
+                item = self._fail(exc, attempts)
+            if self._span is not None:
+                spans.finish_item(self._span, item)
+        finally:
+            self._end_span()
+
+    def _fail(self, exc: BaseException, attempts: Attempts | None) -> Item:
         self.recorded = self._attempts is not None and self._attempts.has_recorded(exc)
-        if calls.is_cancellation(exc):
-            self._finish(Item(attempts, self._content(None), cancelled=True))
-            return
         self._batch.failed += 1
         if self._span is None:  # beyond the cap, but a failure is always shown
+            self._input = self._run.show(self._value, self._run.shares.input)
             self._span = self._start_span(context_api.get_current(), self._started_at)
         if not self.recorded and not calls.is_recorded(exc):
             self._run.record_exception(self._span, exc)
         self.recorded = True
-        content = self._content(None, failed=True)
-        self._finish(Item(attempts, content, error_type=type_name(exc)))
+        return Item(attempts, self._content(None, failed=True), error_type=type_name(exc))
 
     def _start_span(self, around: Context, start_time: int | None) -> Span:
         session = self._run.session
@@ -302,11 +317,10 @@ class ItemScope(Scope):
             return Content()
         return Content(self._input, output)
 
-    def _finish(self, item: Item) -> None:
-        span, self._input = self._span, None
-        if span is not None:
-            spans.finish_item(span, item)
-            span.end()
+    def _end_span(self) -> None:
+        self._value = self._input = None
+        if self._span is not None:
+            self._span.end()
 
 
 def may_retry(run: NodeRun, node: object) -> bool:

@@ -18,12 +18,11 @@ from opentelemetry.instrumentation.pocketflow.capture.attempts import is_observa
 from opentelemetry.instrumentation.pocketflow.capture.calls import Scope, call, call_async
 from opentelemetry.instrumentation.pocketflow.capture.execs import ExecScope, ItemScope
 from opentelemetry.instrumentation.pocketflow.capture.frames import current_frame
-from opentelemetry.instrumentation.pocketflow.capture.routes import RouteScope
+from opentelemetry.instrumentation.pocketflow.capture.routes import RouteScope, open_run
 from opentelemetry.instrumentation.pocketflow.capture.runs import (
     BatchState,
     FlowRun,
     NodeRun,
-    make_run,
 )
 from opentelemetry.instrumentation.pocketflow.guard import guarded
 
@@ -87,11 +86,11 @@ class Hook:
             return None
         return self.open(instance, args, kwargs)
 
-    def outer_run(self, node: object, store: object) -> NodeRun | None:
+    def outer_run(self, node: object, store: object, *, claimable: bool = False) -> NodeRun | None:
         """A run for a call that comes without one; None where the class is skipped."""
         if self.session.prepared(type(node)).facts.skipped:
             return None
-        return make_run(self.session, node, store, current_frame())
+        return open_run(self.session, node, store, current_frame(), claimable=claimable)
 
 
 class RunHook(Hook):
@@ -111,10 +110,9 @@ class EntryHook(Hook):
     def open(self, instance: object, args: Args, kwargs: Kwargs) -> Scope | None:
         """The scope of a call; None where the call is only passed on."""
         facts = self.session.prepared(type(instance)).facts
-        if facts.skipped or not classes.hides_its_run(instance, facts):
+        if not classes.hides_its_run(instance, facts):
             return None
-        store = argument(args, kwargs, 0, "shared")
-        return make_run(self.session, instance, store, current_frame(), claimable=True)
+        return self.outer_run(instance, argument(args, kwargs, 0, "shared"), claimable=True)
 
 
 class ExecHook(Hook):
@@ -172,13 +170,41 @@ class NextHook(Hook):
 
     @guarded(None)
     def _tell(self, flow: object, args: Args, kwargs: Kwargs, successor: object) -> None:
-        frame = current_frame()
-        route = None if frame is None else frame.parent
-        if frame is not None and isinstance(route, RouteScope) and route.has_opened(frame):
-            frame = route
-        if isinstance(frame, RouteScope) and frame.is_of(flow):
+        route = current_route()
+        if route is not None and route.is_of(flow):
             node = argument(args, kwargs, 0, "curr")
-            frame.follow(node, argument(args, kwargs, 1, "action"), successor)
+            route.follow(node, argument(args, kwargs, 1, "action"), successor)
+
+
+class ParamsHook(Hook):
+    """`set_params`: the last that a flow does with a node before it calls the node's `_run`."""
+
+    def __call__(
+        self, wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: Kwargs
+    ) -> Any:
+        """Called by wrapt in place of the method."""
+        wrapped, instance, args = bound(wrapped, instance, args)
+        result = wrapped(*args, **kwargs)
+        self._tell(instance)
+        return result
+
+    @guarded(None)
+    def _tell(self, node: object) -> None:
+        route = current_route()
+        if route is not None:
+            route.open_if_hidden(node)
+
+
+def current_route() -> RouteScope | None:
+    """The route that is being followed just here, not inside one of its nodes."""
+    frame = current_frame()
+    if isinstance(frame, FlowRun):
+        route = frame.own_route
+    else:
+        route = frame
+        if frame is not None and isinstance(frame.parent, RouteScope):
+            route = frame.parent if frame.parent.has_opened(frame) else frame
+    return route if isinstance(route, RouteScope) else None
 
 
 def bound(
@@ -211,5 +237,6 @@ HOOKS: Final[Mapping[str, type[Hook]]] = {
     "_orch": OrchHook,
     "_orch_async": OrchHook,
     "get_next_node": NextHook,
+    "set_params": ParamsHook,
 }
 """What is wrapped, by the method's name, on each class of the framework that defines it."""

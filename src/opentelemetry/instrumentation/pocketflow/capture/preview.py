@@ -3,8 +3,9 @@
 Pure: no OpenTelemetry, and no code of the user's classes runs. What does not fit or cannot be
 shown is replaced by an object with one of these members:
 
-* ``{"$cut": "str", "length": 1048576, "head": "Once upon"}``: a long text; lists end with such an
-  element and objects get such a member ``"$cut"``, which tell the true number of items;
+* ``{"$cut": "str", "length": 1048576, "head": "Once upon"}``: a long text;
+* ``{"$cut": "list", "length": 1000}``: a container of which nothing is shown. Where a part of it
+  is, a list ends with an element ``{"$cut": {"length": 1000}}``, and an object has such a member;
 * ``{"$opaque": "threading.Lock"}``: a value of a class that is not looked into;
 * ``{"$cycle": "dict"}``: a container inside itself.
 
@@ -69,6 +70,11 @@ class Recorded(Protocol):
     @property
     def length(self) -> int:
         """How many items it had."""
+        ...
+
+    @property
+    def is_cycle(self) -> bool:
+        """Did it stand inside itself?"""
         ...
 
     @property
@@ -225,7 +231,8 @@ class _Preview:
         self, value: object, kind: Kind, budget: int, recorded: Recorded | None
     ) -> tuple[Json, int]:
         name = reading.class_name(type(value))
-        if id(value) in self._path:
+        # What is around a value may be other than what was around it when it was recorded.
+        if recorded.is_cycle if recorded is not None else id(value) in self._path:
             return _named("$cycle", name, MIN_BYTES)
         if recorded is not None and recorded.items is None and not self._past:
             recorded = None  # it was not looked into, but can be now
@@ -258,7 +265,7 @@ class _Preview:
                 break
             shown.append(child)
         if len(shown) < length:
-            marker: Json = {"$cut": "list", "length": length}
+            marker: Json = {"$cut": {"length": length}}
             del shown[space.make_room(_size(marker)) :]
             if not shown:
                 return None
@@ -403,14 +410,20 @@ def _quoted_head(text: str, room: int) -> str:
 
 def _text_of_key(key: object, redactor: Redactor) -> str:
     if type(key) is str:
-        return cut_text(_head(key, _MAX_KEY_CHARS, redactor), _MAX_KEY_CHARS)
+        return _short(key, redactor)
     if key is None or type(key) is bool or type(key) is float:
         return dumps(key)
     if type(key) is int:
         return _text_of_int(key)
     if type(key) is tuple:
         return _text_of_tuple(cast("tuple[object, ...]", key), redactor)
-    return cut_text(_head(_text_of_other(key), _MAX_KEY_CHARS, redactor), _MAX_KEY_CHARS)
+    return _short(_text_of_other(key), redactor)
+
+
+def _short(text: str, redactor: Redactor) -> str:
+    head = _head(text, _MAX_KEY_CHARS, redactor)
+    was_cut = len(text) > _MAX_KEY_CHARS + _LOOK_AHEAD
+    return cut_text(f"{head}…" if was_cut else head, _MAX_KEY_CHARS)
 
 
 def _text_of_int(key: int) -> str:

@@ -147,14 +147,23 @@ class PerClass(Generic[T]):
         return made
 
 
-_Slot: TypeAlias = "tuple[str, Callable[[object], Any]]"
+Getter: TypeAlias = "Callable[[object], Any]"
+_Slot: TypeAlias = "tuple[str, Getter]"
+
+
+class Layout(NamedTuple):
+    """Where the fields of an object are, in the order in which they are read."""
+
+    slots: tuple[_Slot, ...]
+    """Names, and how to read them; AttributeError where one is unset."""
+    dicts: tuple[Getter, ...]
+    """How to read its `__dict__`, and what else is a dict of fields in some instances."""
 
 
 class _ClassFacts(NamedTuple):
     kind: Kind
-    dict_of: Callable[[object], Any] | None
-    slots: tuple[_Slot, ...]
-    extra_of: Callable[[object], Any] | None
+    dict_of: Getter | None
+    layout: Layout
 
 
 def kind_of(value: object) -> Kind:
@@ -231,6 +240,11 @@ def text_of(value: object) -> str:
         return class_name(type(value))
 
 
+def layout_of(cls: type) -> Layout:
+    """Where the fields of instances of a class are."""
+    return _facts_of(cls).layout
+
+
 def instance_dict(value: object) -> dict[str, Any] | None:
     """The `__dict__` of an instance itself, not a copy; None where it has none."""
     getter = _facts_of(type(value)).dict_of
@@ -249,22 +263,18 @@ def _unzip(pairs: list[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
 
 def _field_pairs(value: object) -> Iterable[tuple[str, Any]]:
     """Names and values of fields, read without the object's own code. Unset slots are absent."""
-    facts = _facts_of(type(value))
-    own = _own_dicts(value, facts)
-    if not facts.slots:
-        return chain.from_iterable(map(_dict_items, own))
-    return chain(_slot_pairs(value, facts.slots), *map(_dict_items, own))
+    layout = layout_of(type(value))
+    own = map(_dict_items, _own_dicts(value, layout))
+    return chain.from_iterable((_slot_pairs(value, layout), *own) if layout.slots else own)
 
 
-def _own_dicts(value: object, facts: _ClassFacts) -> list[dict[str, Any]]:
-    """The dicts that hold an object's fields: its `__dict__`, and what pydantic calls extra."""
-    getters = (facts.dict_of, facts.extra_of)
-    found = [getter(value) for getter in getters if getter is not None]
+def _own_dicts(value: object, layout: Layout) -> list[dict[str, Any]]:
+    found = [getter(value) for getter in layout.dicts]
     return [own for own in found if type(own) is dict]
 
 
-def _slot_pairs(value: object, slots: tuple[_Slot, ...]) -> Iterator[tuple[str, Any]]:
-    for name, getter in slots:
+def _slot_pairs(value: object, layout: Layout) -> Iterator[tuple[str, Any]]:
+    for name, getter in layout.slots:
         try:
             yield name, getter(value)
         except AttributeError:
@@ -272,8 +282,8 @@ def _slot_pairs(value: object, slots: tuple[_Slot, ...]) -> Iterator[tuple[str, 
 
 
 def _count_fields(value: object) -> int:
-    facts = _facts_of(type(value))
-    return sum(map(len, _own_dicts(value, facts))) + sum(1 for _ in _slot_pairs(value, facts.slots))
+    layout = layout_of(type(value))
+    return sum(map(len, _own_dicts(value, layout))) + sum(1 for _ in _slot_pairs(value, layout))
 
 
 def _is_set(value: object) -> bool:
@@ -312,8 +322,8 @@ def is_instance(value: object, cls: type) -> bool:
 
 
 def _read_class(cls: type) -> _ClassFacts:
-    dict_of: Callable[[object], Any] | None = None
-    extra_of: Callable[[object], Any] | None = None
+    dict_of: Getter | None = None
+    extra_of: Getter | None = None
     slots: list[_Slot] = []
     is_record = False
     for base, namespace in namespaces(cls):
@@ -329,7 +339,8 @@ def _read_class(cls: type) -> _ClassFacts:
                 extra_of = attribute.__get__
             elif is_member and not name.startswith("__"):
                 slots.append((name, attribute.__get__))
-    return _ClassFacts(_kind_of_class(cls, is_record), dict_of, tuple(slots), extra_of)
+    dicts = tuple(getter for getter in (dict_of, extra_of) if getter is not None)
+    return _ClassFacts(_kind_of_class(cls, is_record), dict_of, Layout(tuple(slots), dicts))
 
 
 def _kind_of_class(cls: type, is_record: bool) -> Kind:  # noqa: FBT001 - private, one caller

@@ -122,11 +122,6 @@ class RouteScope(Frame):
         self.make_current(span, around)
 
     @guarded(None)
-    def entered(self) -> None:
-        """The start node is about to run inside this context."""
-        self._open_if_hidden(classes.start_of(self._flow, self.session.framework))
-
-    @guarded(None)
     def leave(self) -> None:
         """`_orch` is over. A run that was opened here is no longer current."""
         if self._open_token is not None:
@@ -136,9 +131,7 @@ class RouteScope(Frame):
     @guarded(None)
     def returned(self, result: object) -> None:
         """The flow has come to its end."""
-        self._close_open(result)
-        self._let_go()
-        self._followed = self._store = None
+        self.end(result)
         if self._flow_run is not None:
             self._flow_run.exec_ends(None)
             self._end_item(self._flow_run, None)
@@ -146,15 +139,27 @@ class RouteScope(Frame):
     @guarded(None)
     def raised(self, exc: BaseException) -> None:
         """An exception has left the flow's nodes."""
+        self.fail(exc)
+        if self._flow_run is not None:
+            self._flow_run.exec_ends(exc)
+            self._end_item(self._flow_run, exc)
+
+    @guarded(None)
+    def end(self, result: object) -> None:
+        """Nothing follows."""
+        self._close_open(result)
+        self._let_go()
+        self._followed = self._store = None
+
+    @guarded(None)
+    def fail(self, exc: BaseException) -> None:
+        """An exception has ended it."""
         opened, self._open = self._open, None
         if opened is not None:
             opened.raised(exc)
             self.recorded = opened.recorded
         self._let_go()
         self._followed = self._store = None
-        if self._flow_run is not None:
-            self._flow_run.exec_ends(exc)
-            self._end_item(self._flow_run, exc)
 
     # --- the runs in it ---
 
@@ -195,12 +200,22 @@ class RouteScope(Frame):
             self._let_go(node_id)
             self._pass(node_id)
         self._placed, self._followed = False, node
-        if successor is not None:
-            self._open_if_hidden(successor)
+
+    def open_if_hidden(self, node: object) -> None:
+        """Opens the run of a node that is about to run, where its own `_run` hides it."""
+        facts = self.session.prepared(type(node)).facts
+        if self._open is not None or not classes.hides_its_run(node, facts) or facts.skipped:
+            return
+        run = open_run(self.session, node, self._store, self, claimable=True)
+        run.enter()
+        self._open = run
+        self._open_token = calls.attach(run.context)
 
     def _id_of(self, node: object) -> str:
         if self._graph is None:
-            self._graph = Graph(node, self.session.name_of)
+            run = self._flow_run
+            own = run.graph_of(self._flow) if run is not None else None
+            self._graph = own or Graph(node, self.session.name_of)
         return self._graph.id_of(node)
 
     def _pass(self, node_id: str) -> None:
@@ -215,20 +230,8 @@ class RouteScope(Frame):
         """Nothing more will be told about what follows the held run."""
         held, self._held = self._held, None
         if held is not None:
-            held.finish_with(next_id or self._next, dead_end=self._dead_end and next_id is None)
-
-    def _open_if_hidden(self, node: object | None) -> None:
-        """Opens the run of a node whose class has its own `_run`, which hides it from the hooks."""
-        if node is None:
-            return
-        facts = self.session.prepared(type(node)).facts
-        if facts.skipped or not classes.hides_its_run(node, facts):
-            return
-        params = self._params or classes.params_of(self._flow)
-        run = make_run(self.session, node, self._store, self, claimable=True, params=params)
-        run.enter()
-        self._open = run
-        self._open_token = calls.attach(run.context)
+            dead_end = self._dead_end and next_id is None
+            held.finish(next_id=next_id or self._next, dead_end=dead_end)
 
     def _close_open(self, result: object) -> None:
         opened, self._open = self._open, None
@@ -252,12 +255,25 @@ class RouteScope(Frame):
             run.batch.failed += 1
         if not self._has_span():
             return
-        path = fit(tuple(self._path), run.shares.path)
+        try:
+            spans.finish_item(self.span, self._to_record(run, exc))
+        finally:
+            self.end_span()
+
+    def _to_record(self, run: FlowRun, exc: BaseException | None) -> Item:
         cancelled = exc is not None and calls.is_cancellation(exc)
         error_type = None if exc is None or cancelled else type_name(exc)
         hidden = run.facts.only_on_error and error_type is None
         content = None if hidden else Content(params=self._shown_params)
-        route = Route(path, self._node_runs)
-        item = Item(None, content, route, cancelled=cancelled, error_type=error_type)
-        spans.finish_item(self.span, item)
-        self.end_span()
+        route = Route(fit(tuple(self._path), run.shares.path), self._node_runs)
+        return Item(None, content, route, cancelled=cancelled, error_type=error_type)
+
+
+def open_run(
+    session: Session, node: object, store: object, parent: Frame | None, *, claimable: bool
+) -> NodeRun:
+    """A run of a node or flow. A flow with its own `_orch` follows its nodes by itself."""
+    run = make_run(session, node, store, parent, claimable=claimable)
+    if isinstance(run, FlowRun) and run.facts.own_orch:
+        run.own_route = RouteScope(session, node, run, store, run, None)
+    return run

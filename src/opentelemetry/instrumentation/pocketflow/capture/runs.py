@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter_ns, time_ns
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from opentelemetry.trace import Span, set_span_in_context
 
@@ -39,8 +39,7 @@ from opentelemetry.instrumentation.pocketflow.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from opentelemetry.instrumentation.pocketflow.capture.calls import Scope
     from opentelemetry.instrumentation.pocketflow.capture.session import Session
     from opentelemetry.instrumentation.pocketflow.config import Content as Level
 
@@ -88,7 +87,6 @@ class NodeRun(Frame):
         parent: the frame around it.
         claimable: was it opened before the framework's own `_run` is called, which a user's
             `_run` may or may not call?
-        params: what it will run with, where the node does not hold them yet.
     """
 
     __slots__ = (
@@ -98,7 +96,6 @@ class NodeRun(Frame):
         "_exec_began",
         "_exec_ended",
         "_finished",
-        "_given_params",
         "_input",
         "_iteration",
         "_key",
@@ -107,6 +104,7 @@ class NodeRun(Frame):
         "_params",
         "_phases",
         "_result",
+        "_returned",
         "_show",
         "_started",
         "_started_ns",
@@ -128,11 +126,9 @@ class NodeRun(Frame):
         parent: Frame | None,
         *,
         claimable: bool = False,
-        params: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(session, parent)
         self.node = node
-        self._given_params = params
         self.claimable = claimable
         self.facts = session.prepared(type(node)).facts
         self.shares = session.flow_shares if self.facts.is_flow else session.node_shares
@@ -155,9 +151,14 @@ class NodeRun(Frame):
         self._phases: Phases | None = None
         self._error_type: str | None = None
         self._result: object = None
+        self._returned = False
         self._finished = False
 
     # --- which node it is ---
+
+    def is_exec_of(self, run: Scope) -> bool:
+        """Is it a node of a flow that goes from node to node in a way of its own?"""
+        return run is self.parent and isinstance(run, FlowRun)
 
     def is_for(self, node: object) -> bool:
         """Is this the run of that node, or of the node that it is a copy of?"""
@@ -207,7 +208,7 @@ class NodeRun(Frame):
             return
         self._started_ns = time_ns() if self.session.config.phase_spans else 0
         self._open_watch()
-        params = self._given_params or classes.params_of(self.node)
+        params = classes.params_of(self.node)
         if params and self._show != "off":
             self._params = self.show(params, self.shares.params)
         self._started = perf_counter_ns()
@@ -293,9 +294,9 @@ class NodeRun(Frame):
             return True
         self._stop_clock(None)
         self._end_phases(None)
-        self._result = result
+        self._result, self._returned = result, True
         if self.parent is None or not self.parent.holds(self):
-            self.finish(Step(action=action_text(result)))
+            self.finish()
         return True
 
     @guarded(default=False)
@@ -306,32 +307,37 @@ class NodeRun(Frame):
         self._stop_clock(exc)
         self._end_phases(exc)
         if is_cancellation(exc):
-            self.finish(Step(), cancelled=True)
+            self.finish(cancelled=True)
             return True
         if not is_recorded(exc):
             self.record_exception(self.span, exc)
         self.recorded = True
         self._error_type = type_name(exc)
-        self.finish(Step())
+        self.finish()
         return True
 
-    def finish(self, step: Step, *, cancelled: bool = False) -> None:
+    def finish(
+        self, *, next_id: str | None = None, dead_end: bool = False, cancelled: bool = False
+    ) -> None:
         """Writes the span and ends it, at the time at which the run ended.
 
         Args:
-            step: what is known of the route now; id and iteration are filled in.
+            next_id: the node that follows.
+            dead_end: has the node successors, but none for its action?
             cancelled: was the run cancelled?
         """
-        if self._finished:
-            return
+        if not self._finished and not self._finish(next_id, dead_end=dead_end, cancelled=cancelled):
+            self._give_up()
+
+    @guarded(default=False)
+    def _finish(self, next_id: str | None, *, dead_end: bool, cancelled: bool) -> bool:
         self._finished = True
-        step = Step(self._node_id, self._iteration, step.action, step.next, step.dead_end)
+        action = action_text(self._result) if self._returned else None
+        self._result = None
+        step = Step(self._node_id, self._iteration, action, next_id, dead_end)
         spans.finish_run(self.span, self._to_record(step, cancelled=cancelled))
         self.span.end(self._end_ns)
-
-    def finish_with(self, next_id: str | None, *, dead_end: bool) -> None:
-        """The flow has chosen what follows."""
-        self.finish(Step(action=action_text(self._result), next=next_id, dead_end=dead_end))
+        return True
 
     def route_record(self) -> Route | None:
         """What a flow did; None for nodes."""
@@ -440,10 +446,34 @@ class NodeRun(Frame):
         self.end_span()
 
 
+class OwnRoute(Protocol):
+    """What a flow asks of its `RouteScope`, where there is one without a call of `_orch`."""
+
+    def place(self, node: object) -> tuple[str | None, int | None]:
+        """Id and iteration of a node that is about to run."""
+        ...
+
+    def holds(self, run: NodeRun) -> bool:
+        """Keeps a run that has ended until it is known what follows."""
+        ...
+
+    def leave(self) -> None:
+        """A run that was opened for a node is no longer current."""
+        ...
+
+    def end(self, result: object) -> None:
+        """Nothing follows."""
+        ...
+
+    def fail(self, exc: BaseException) -> None:
+        """An exception has ended it."""
+        ...
+
+
 class FlowRun(NodeRun):
     """One run of a flow: also a node run where another flow runs it."""
 
-    __slots__ = ("graph", "name", "node_runs", "path")
+    __slots__ = ("graph", "name", "node_runs", "own_route", "path")
 
     def __init__(
         self,
@@ -453,13 +483,14 @@ class FlowRun(NodeRun):
         parent: Frame | None,
         *,
         claimable: bool = False,
-        params: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(session, node, store, parent, claimable=claimable, params=params)
+        super().__init__(session, node, store, parent, claimable=claimable)
         self.name = session.name_of(node)
         self.graph: Graph | None = None
         self.path: list[str] = []
         self.node_runs = 0
+        self.own_route: OwnRoute | None = None
+        """Follows the nodes where a user's `_orch` takes the framework's place."""
 
     @property
     def title(self) -> str:
@@ -486,10 +517,38 @@ class FlowRun(NodeRun):
             self.graph = Graph(start, self.session.name_of)
         return self.graph
 
+    def place(self, node: object) -> tuple[str | None, int | None]:
+        """Id and iteration of a node that the flow itself is about to run."""
+        if self.own_route is None or not self.recording:
+            return super().place(node)
+        if self._exec_began is None:
+            self.exec_begins()
+        return self.own_route.place(node)
+
+    def holds(self, run: NodeRun) -> bool:
+        """Does the run stay open until the flow has chosen what follows?"""
+        if self.own_route is None or not self.recording:
+            return False
+        self.exec_ends(None)
+        return self.own_route.holds(run)
+
+    def leave(self) -> None:
+        """The call is over, and its context is still current."""
+        if self.own_route is not None:
+            self.own_route.leave()
+
+    def raised(self, exc: BaseException) -> None:
+        """An exception has left the flow."""
+        if self.own_route is not None:
+            self.own_route.fail(exc)
+        super().raised(exc)
+
     def returned(self, result: object) -> None:
         """The flow has returned. Without a call of `_orch`, its batch was empty."""
         if self.facts.is_batch_flow and not self.facts.own_run and self.batch is None:
             self.batch = BatchState(of_nodes=False)
+        if self.own_route is not None:
+            self.own_route.end(result)
         super().returned(result)
 
     def route_record(self) -> Route | None:
@@ -508,12 +567,11 @@ def make_run(
     parent: Frame | None,
     *,
     claimable: bool = False,
-    params: Mapping[str, Any] | None = None,
 ) -> NodeRun:
     """A run of a node, or of a flow."""
     is_flow = session.prepared(type(node)).facts.is_flow
     cls = FlowRun if is_flow else NodeRun
-    return cls(session, node, store, parent, claimable=claimable, params=params)
+    return cls(session, node, store, parent, claimable=claimable)
 
 
 def action_text(result: object) -> str | None:

@@ -14,7 +14,7 @@ identity and length are compared, its items are not.
 from __future__ import annotations
 
 from collections import deque
-from itertools import chain, compress, count, repeat
+from itertools import chain, compress, count, islice, repeat
 from operator import is_, is_not
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
@@ -29,12 +29,15 @@ from opentelemetry.instrumentation.pocketflow.capture.reading import (
     dict_values,
     is_mutable_in_place,
     kind_of,
+    layout_of,
     length_of,
     text_of,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from opentelemetry.instrumentation.pocketflow.capture.reading import Getter
 
 _MAX_COMPARED_CHARS: Final = 65_536
 """Longer texts that are not the same object count as changed: comparing costs their length."""
@@ -211,12 +214,26 @@ class Snapshot:
             self.below.add(node)
 
 
+class _Column(NamedTuple):
+    """One field, or the dict of all fields, of many objects of one class."""
+
+    read: Getter
+    owners: list[object]
+    expected: list[object]
+
+    def same(self) -> bool:
+        """Is it the very same object in each of them?"""
+        return all(map(is_, map(self.read, self.owners), self.expected))
+
+
 class Flat:
     """Nodes laid out so that a few calls of C code compare them all with what they stand for."""
 
-    __slots__ = ("_expected", "_lengths", "_live", "_slow")
+    __slots__ = ("_columns", "_expected", "_lengths", "_live", "_slow")
 
     def __init__(self) -> None:
+        self._columns: dict[int, _Column] = {}
+        """What is read of objects with fields, by the id of what reads it."""
         self._live: list[Any] = []
         """What can be iterated over without running code of the user's: exact builtins, views."""
         self._lengths: list[int] = []
@@ -235,7 +252,7 @@ class Flat:
             self._expect(dict_values(node.value), node.items)
         elif id(type(node.value)) in _ITERABLE_TYPE_IDS:
             self._expect(node.value, node.items)
-        else:
+        elif node.kind is not Kind.FIELDS or not self._add_fields(node):
             self._slow.append(node)
 
     def extend(self, other: Flat) -> None:
@@ -244,6 +261,10 @@ class Flat:
         self._lengths += other._lengths
         self._expected += other._expected
         self._slow += other._slow
+        for key, column in other._columns.items():
+            mine = self._columns.setdefault(key, _Column(column.read, [], []))
+            mine.owners.extend(column.owners)
+            mine.expected.extend(column.expected)
 
     def same(self) -> bool:
         """Does each container hold the very same objects as its node?"""
@@ -252,10 +273,30 @@ class Flat:
                 # Of each: an item may have moved from one to the next.
                 list(map(len, self._live)) == self._lengths
                 and all(map(is_, chain.from_iterable(self._live), self._expected))
+                and all(column.same() for column in self._columns.values())
                 and all(map(same_now, self._slow))
             )
-        except RuntimeError:  # changed in size by another thread meanwhile
+        except (RuntimeError, AttributeError):  # changed in size just now; a slot was unset
             return False
+
+    def _add_fields(self, node: Node) -> bool:
+        """An object with fields, unless a slot is unset or they stand in more than one dict."""
+        keys, items = cast("list[Any]", node.keys), cast("list[Any]", node.items)
+        layout = layout_of(type(node.value))
+        slots = len(layout.slots)
+        dicts = [read(node.value) for read in layout.dicts]
+        live: list[Any] = [own for own in dicts if type(own) is dict]
+        if not same_objects(keys[:slots], [name for name, _ in layout.slots]) or len(live) > 1:
+            return False
+        readers = (*(read for _, read in layout.slots), *layout.dicts)
+        for read, value in zip(readers, (*items[:slots], *dicts), strict=True):
+            column = self._columns.setdefault(id(read), _Column(read, [], []))
+            column.owners.append(node.value)
+            column.expected.append(value)
+        for own in live:
+            self._expect(dict_keys(own), keys[slots:])
+            self._expect(dict_values(own), items[slots:])
+        return True
 
     def _expect(self, live: Any, items: list[Any]) -> None:
         self._live.append(live)
@@ -297,6 +338,42 @@ def same_objects(now: Sequence[object], before: Sequence[object]) -> bool:
 def is_among(value: object, around: Around) -> bool:
     """Is it the very same object as one of these?"""
     return any(map(is_, around, repeat(value)))
+
+
+def holds_same(node: Node, value: object) -> bool:
+    """Does a value that is not the recorded container hold what that held, all the way down?"""
+    if type(value) is not type(node.value) or node.items is None:
+        return False
+    try:
+        keys, items = contents_of(value, node.kind)
+    except RuntimeError:  # changed in size by another thread meanwhile
+        return False
+    if len(items) != node.length:
+        return False
+    if node.kind is Kind.SET:
+        return not node.children and _same_members(items, node.items)
+    if node.keys is None:
+        return all(_holds_same_item(node, place, item) for place, item in enumerate(items))
+    return _holds_same_names(node, keys or [], items)
+
+
+def _holds_same_names(node: Node, keys: list[Any], items: list[Any]) -> bool:
+    match = match_keys(node.keys or (), keys)
+    return not match.removed and all(
+        _holds_same_item(node, old, items[new]) for old, new in match.pairs()
+    )
+
+
+def _holds_same_item(node: Node, index: int, new: object) -> bool:
+    child = node.children.get(index)
+    if child is None:
+        return same_value(cast("list[Any]", node.items)[index], new)
+    return holds_same(child, new)
+
+
+def _same_members(old: Sequence[object], new: Sequence[object]) -> bool:
+    """The order in which a set lists its items has no meaning."""
+    return set(map(key_token, old)) == set(map(key_token, new))
 
 
 def build(value: object, kind: Kind, around: Around, budget: Budget) -> Node:
@@ -425,12 +502,13 @@ class _Comparison:
         match = match_keys(cast("list[Any]", before.keys), cast("list[Any]", now.keys))
         if before.value is not now.value and old_items:
             pairs = match.pairs()
-            if not any(same_value(old_items[old], new_items[new]) for old, new in pairs):
+            if not any(self._same_item(before, old, new_items[new]) for old, new in pairs):
                 return False  # another dict with nothing in common
         for index in match.removed:
             self._remove(before, index, (*path, before.step_to(index)), inside)
         now.children = match.moved(before.children)
-        for old, new in match.differing(old_items, new_items, also=self._worth_a_look(before)):
+        also = () if self._same_below else before.children
+        for old, new in match.differing(old_items, new_items, also):
             self._step(now, new, old_items[old], (*path, now.step_to(new)), inside)
         for index in match.added:
             self._add(now, index, (*path, now.step_to(index)), inside)
@@ -442,8 +520,7 @@ class _Comparison:
             now.children = before.children
             self._compare_children(now, path, inside)
             return True
-        # The order in which a set lists its items has no meaning.
-        return not before.children and set(map(key_token, old)) == set(map(key_token, new))
+        return not before.children and _same_members(old, new)
 
     def _compare_sequences(self, before: Node, now: Node, path: Path, inside: Around) -> bool:
         old, new = cast("list[Any]", before.items), cast("list[Any]", now.items)
@@ -453,8 +530,8 @@ class _Comparison:
             self._remove_range(before, range(slid), path, inside)
             before = _without_first(before, slid)
             old = old[slid:]
-        head = _common(old, new)
-        tail = _common(old[head:][::-1], new[head:][::-1])
+        head = self._common(before, new)
+        tail = self._common(before, new, skip=head, step=-1)
         if before.value is not now.value and old and not head and not tail:
             return False  # another list with nothing in common
         # Each operation finds the indices as the ones before it left them.
@@ -462,26 +539,65 @@ class _Comparison:
         shared = min(len(gone), len(come))
         shift = len(come) - len(gone)
         dropped = gone[shared:]
+        look_first = self._worth_a_look(before, range(head), new)
+        look_last = self._worth_a_look(before, range(gone.stop, len(old)), new, shift)
         now.children = _moved(before.children, dropped, shift if tail else 0)
-        looked = self._worth_a_look(before)
-        for index in chain((i for i in looked if i < head), gone[:shared]):
+        for index in chain(look_first, gone[:shared]):
             self._step(now, index, old[index], (*path, index), inside)
         self._remove_range(before, dropped, path, inside)
         for index in come[shared:]:
             self._add(now, index, (*path, index), inside)
-        for index in (i for i in looked if i >= gone.stop):
+        for index in look_last:
             self._step(now, index + shift, old[index], (*path, index + shift), inside)
         return True
 
+    def _common(self, before: Node, new: Sequence[object], skip: int = 0, step: int = 1) -> int:
+        """How many items of a list are the same, from its start, or from its end.
+
+        Args:
+            before: what the list held.
+            new: what it holds.
+            skip: how many items at the start are none of them.
+            step: 1 from the start, -1 from the end.
+        """
+        old = cast("list[Any]", before.items)
+        places = range(skip, len(old))[::step]
+        others = range(skip, len(new))[::step]
+        differing = map(is_not, old[skip:][::step], new[skip:][::step])
+        for index in compress(count(), differing):
+            if not self._same_item(before, places[index], new[others[index]]):
+                return index
+        return min(len(places), len(others))
+
+    def _same_item(self, before: Node, index: int, new: object) -> bool:
+        """Is an item the very same object as before, or does it hold the same?"""
+        old = cast("list[Any]", before.items)[index]
+        child = before.children.get(index)
+        return old is new or (same_value(old, new) if child is None else holds_same(child, new))
+
     def _compare_children(self, now: Node, path: Path, inside: Around) -> None:
         """Looks into the containers of one that holds the same items as before."""
-        for index in self._worth_a_look(now):
-            items = cast("list[Any]", now.items)
+        items = now.items or []
+        for index in self._worth_a_look(now, range(len(items)), items) if items else ():
             self._step(now, index, items[index], (*path, now.step_to(index)), inside)
 
-    def _worth_a_look(self, node: Node) -> list[int]:
-        """Positions of items that may have changed in place."""
-        return [] if self._same_below else sorted(node.children)
+    def _worth_a_look(
+        self, before: Node, places: range, new: Sequence[object], shift: int = 0
+    ) -> list[int]:
+        """Places of containers that stay where they were, but may hold something else.
+
+        Args:
+            before: what held them.
+            places: among these.
+            new: what stands in their places now.
+            shift: how far they have moved.
+        """
+        if not self._same_below:
+            return sorted(place for place in before.children if place in places)
+        old = cast("list[Any]", before.items)[places.start : places.stop]
+        others = islice(new, places.start + shift, None)
+        differing = compress(places, map(is_not, old, others))
+        return [place for place in differing if place in before.children]
 
     def _step(self, now: Node, index: int, old: object, path: Path, inside: Around) -> None:
         """Compares one item with what stood in its place; `now` still has the node of that."""
@@ -596,14 +712,6 @@ def match_keys(old: Sequence[object], new: Sequence[object]) -> Match:
         else:
             kept.append((origin, place))
     return Match(known, list(left.values()), kept, added)
-
-
-def _common(old: Sequence[object], new: Sequence[object]) -> int:
-    """How many items from the start are the same value in both."""
-    for index in compress(count(), map(is_not, old, new)):
-        if not same_value(old[index], new[index]):
-            return index
-    return min(len(old), len(new))
 
 
 def _slid(old: Sequence[object], new: Sequence[object]) -> int:

@@ -134,16 +134,18 @@ class StoreWatch:
 
     def _shapes(self, store: Node, budget: int) -> Json:
         """Types and sizes of what is in the store: an object by name, or a list."""
-        texts: dict[str, Json] = {}
+        shapes: dict[str, Json] = {}
         left = budget - _MARKER_BYTES
         for index, item in enumerate(store.items or ()):
             name = key_text(store.step_to(index), self._redactor)
             left -= size_in_bytes(dumps({name: shape(item)}))
             if left < 0:
-                texts["$cut"] = {"length": store.length}
+                shapes["$cut"] = {"length": store.length}
                 break
-            texts[name] = shape(item)
-        return texts if store.keys is not None else list(texts.values())
+            shapes[name] = shape(item)
+        if store.keys is not None:
+            return shapes
+        return [{"$cut": shown} if name == "$cut" else shown for name, shown in shapes.items()]
 
     def _render(self, changes: list[Credited]) -> None:
         for position, credited in enumerate(changes):
@@ -227,22 +229,20 @@ def fit(names: tuple[str, ...], budget: int) -> tuple[str, ...]:
         names: any number of them.
         budget: bytes for all of them, without the marker.
     """
-    if sum(map(len, names)) <= budget // 4 or _size(names) <= budget:
+    keep = _how_many(names, budget)
+    if keep == len(names):
         return names
-    keep = len(names)
-    while (
-        keep and _size(names[: (keep + 1) // 2]) + _size(names[len(names) - keep // 2 :]) > budget
-    ):
-        keep = keep * 3 // 4 if keep > 3 else keep - 1  # noqa: PLR2004 - small counts go one by one
-    return (
-        *names[: (keep + 1) // 2],
-        f"… ({len(names) - keep} more)",
-        *names[len(names) - keep // 2 :],
-    )
+    head, tail = (keep + 1) // 2, keep // 2
+    return (*names[:head], f"… ({len(names) - keep} more)", *names[len(names) - tail :])
 
 
-def _size(names: tuple[str, ...]) -> int:
-    return sum(map(size_in_bytes, names))
+def _how_many(names: tuple[str, ...], budget: int) -> int:
+    """How many fit, taken from the start and from the end by turns."""
+    for taken in range(len(names)):
+        budget -= size_in_bytes(names[-1 - taken // 2 if taken % 2 else taken // 2])
+        if budget < 0:
+            return taken
+    return len(names)
 
 
 def can_watch(store: object) -> bool:
