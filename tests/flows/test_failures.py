@@ -302,7 +302,9 @@ def test_wait_for_a_node_that_is_too_slow() -> None:
 
     trace = traced(lambda stage: stage.run_async(Impatient()), raises=asyncio.TimeoutError)
 
-    assert trace.lines() == ["Impatient [TimeoutError, recorded]", "  Slow [cancelled]"]
+    assert trace.node("Impatient")["error.type"].endswith("TimeoutError")
+    assert len(trace.node("Impatient").events) == 1
+    assert trace.node("Slow").label == "Slow [cancelled]"
 
 
 def test_a_timeout_around_a_flow() -> None:
@@ -317,6 +319,23 @@ def test_a_timeout_around_a_flow() -> None:
     trace = traced(program)
 
     assert trace.lines() == ["invoke_workflow SlowFlow [cancelled]", "  Slow [cancelled]"]
+
+
+def test_a_timeout_inside_exec() -> None:
+    """`asyncio.timeout` turns the cancellation of its body into an error of the node."""
+    timeout = getattr(asyncio, "timeout", None)
+    if timeout is None:
+        pytest.skip("asyncio.timeout came with Python 3.11")
+
+    class Impatient(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> Any:
+            async with timeout(0.002):
+                await Slow().run_async({})
+
+    trace = traced(lambda stage: stage.run_async(Impatient(max_retries=2)), raises=TimeoutError)
+
+    attempt = ["  Impatient attempt [TimeoutError, recorded]", "    Slow [cancelled]"]
+    assert trace.lines() == ["Impatient [TimeoutError]", *attempt, *attempt]
 
 
 def test_a_node_that_swallows_its_cancellation() -> None:

@@ -214,6 +214,31 @@ def test_a_flow_with_its_own_run() -> None:
         assert trace.lines() == [f"invoke_workflow {flow.__name__}Flow", f"  {name}", "    Last"]
 
 
+def test_a_flow_with_its_own_run_is_followed_by_others() -> None:
+    """What comes after it in the outer flow is no part of it."""
+
+    class Timed(Flow):
+        def _run(self, shared: Any) -> Any:
+            note("start")
+            return super()._run(shared)
+
+    def program(stage: Stage) -> Any:
+        timed = Timed(start=Last())
+        timed.next(Replaced()).next(Last(), "mine")
+        return stage.run(Flow(start=timed))
+
+    trace = traced(program)
+
+    assert trace.lines() == [
+        "invoke_workflow TimedFlow",
+        "  invoke_workflow Timed",
+        "    Last",
+        "  Replaced",
+        "  Last",
+    ]
+    assert trace.nodes[0]["flow.path"] == ("Timed", "Replaced", "Last")
+
+
 def test_a_batch_flow_with_its_own_run() -> None:
     """A batch flow that goes on after a failed item is one flow span with its items."""
 
@@ -441,6 +466,27 @@ def test_an_async_orchestration_of_its_own() -> None:
     ]
     assert trace.node("invoke_workflow WalkAsync")["flow.path"] == ("Step", "Step#2")
     assert trace.node("invoke_workflow WalkAsync")["node.next"] == "Last"
+
+
+def test_a_parallel_batch_flow_with_an_orchestration_of_its_own() -> None:
+    """Its items can't be told apart; their nodes stand below the flow, and all of them end."""
+
+    class Parallel(AsyncParallelBatchFlow):
+        async def prep_async(self, shared: Any) -> Any:
+            return [{"n": 1}, {"n": 2}]
+
+        async def _orch_async(self, shared: Any, params: Any = None) -> Any:
+            node = self.start_node
+            while node:
+                node = self.get_next_node(node, await node._run_async(shared))
+
+    class Step(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> Any:
+            await asyncio.sleep(0)
+
+    trace = traced(lambda stage: stage.run_async(Parallel(start=Step())))
+
+    assert trace.lines() == ["invoke_workflow Parallel", "  Step", "  Step"]
 
 
 def test_a_flow_that_does_not_say_what_follows() -> None:

@@ -108,6 +108,20 @@ def test_nodes_and_flows_stay_within_their_bytes(key: str | None, limit: int) ->
     assert max(node.size for node in trace.nodes) <= limit
 
 
+def test_long_names_are_cut() -> None:
+    """A class may have any name, and a file stand anywhere; levels go by the whole name."""
+    name = "N" * 2_000
+    cls: Any = type(name, (Carries,), {})
+    flow: Any = type("F" * 2_000, (Flow,), {})
+    levels = {name: "timing"}
+
+    trace = traced(lambda stage: stage.run(flow(start=cls())), levels=levels)
+
+    assert max(node.size for node in trace.nodes) <= DEFAULT
+    assert [len(node["node.class"]) for node in trace.nodes] == [120, 120]
+    assert "shared.diff" not in trace.nodes[1]
+
+
 def test_a_long_route_stays_within_its_bytes() -> None:
     """Many nodes with long names, actions and runs."""
     cls: Any = type(LONG, (Node,), {"post": lambda *_: "go" * 60})

@@ -74,6 +74,8 @@ class Step:
     fallback: bool
     edits: tuple[Edit, ...]
     actions: tuple[str | None, ...]
+    own_run: str
+    """`no`, `around` the framework's, or `instead` of it."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ class Plan:
     steps: tuple[Step | Plan, ...]
     edges: tuple[tuple[int, str, int], ...]
     items: int
+    own_orch: bool
+    """Does it go from node to node by itself?"""
+    own_run: bool
+    """Does it do so around the framework's run?"""
 
 
 Graph: TypeAlias = "Step | Plan"
@@ -127,6 +133,7 @@ def _steps(bases: list[str]) -> st.SearchStrategy[Step]:
         st.booleans(),
         st.lists(_edits, max_size=3).map(tuple),
         st.lists(st.sampled_from([None, *ACTIONS]), min_size=1, max_size=3).map(tuple),
+        st.sampled_from(["no", "no", "around", "instead"]),
     )
 
 
@@ -138,6 +145,8 @@ def _plans(bases: list[str], steps: st.SearchStrategy[Any]) -> st.SearchStrategy
         st.lists(steps, min_size=1, max_size=4).map(tuple),
         st.lists(edge, max_size=5).map(tuple),
         st.integers(0, 3),
+        st.sampled_from([False, False, True]),
+        st.sampled_from([False, False, True]),
     )
 
 
@@ -149,6 +158,12 @@ async_plans = _plans(list(ASYNC_FLOWS), _any_steps | _plans(list(ASYNC_FLOWS), _
 
 
 # --- programs -------------------------------------------------------------------------------
+
+
+def _may_walk(plan: Plan) -> bool:
+    """Nodes that hide their run are not found in a batch flow that hides its way as well."""
+    hidden = any(isinstance(step, Step) and step.own_run == "instead" for step in plan.steps)
+    return plan.own_orch and not (hidden and "Batch" in plan.base)
 
 
 class _Build:
@@ -188,7 +203,34 @@ class _Build:
             async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
                 return self.post(shared, prep_res, exec_res)
 
-        return Sync(start=nodes[0])
+        class Own(Sync):
+            def _orch(self, shared: Any, params: Any = None) -> Any:
+                node, action = self.start_node, None
+                while node:
+                    node.set_params(params or self.params)
+                    action = node._run(shared)
+                    node = self.get_next_node(node, action)
+                return action
+
+            async def _orch_async(self, shared: Any, params: Any = None) -> Any:
+                node, action = self.start_node, None
+                while node:
+                    node.set_params(params or self.params)
+                    is_async = isinstance(node, AsyncNode)
+                    action = await node._run_async(shared) if is_async else node._run(shared)
+                    node = self.get_next_node(node, action)
+                return action
+
+        base: Any = Own if _may_walk(plan) else Sync
+
+        class Around(base):
+            def _run(self, shared: Any) -> Any:
+                return super()._run(shared)
+
+            async def _run_async(self, shared: Any) -> Any:
+                return await super()._run_async(shared)
+
+        return (Around if plan.own_run else base)(start=nodes[0])
 
     def step(self, step: Step) -> Any:
         """A node that does what its step says."""
@@ -241,12 +283,14 @@ class _Build:
                 return post(shared)
 
             async def prep_async(self, shared: Any) -> Any:
+                made = prep(shared)
                 await asyncio.sleep(0)
-                return prep(shared)
+                return made
 
             async def exec_async(self, prep_res: Any) -> Any:
+                made = execute(prep_res)
                 await asyncio.sleep(0)
-                return execute(prep_res)
+                return made
 
             async def exec_fallback_async(self, prep_res: Any, exc: Any) -> Any:
                 await asyncio.sleep(0)
@@ -256,7 +300,25 @@ class _Build:
                 await asyncio.sleep(0)
                 return post(shared)
 
-        return Sync() if step.base == "BaseNode" else Sync(max_retries=step.retries)
+        class Around(Sync):
+            def _run(self, shared: Any) -> Any:
+                return super()._run(shared)
+
+            async def _run_async(self, shared: Any) -> Any:
+                return await super()._run_async(shared)
+
+        class Instead(Sync):
+            def _run(self, shared: Any) -> Any:
+                prep(shared)
+                return post(shared)
+
+            async def _run_async(self, shared: Any) -> Any:
+                prep(shared)
+                await asyncio.sleep(0)
+                return post(shared)
+
+        cls: Any = {"no": Sync, "around": Around, "instead": Instead}[step.own_run]
+        return cls() if step.base == "BaseNode" else cls(max_retries=step.retries)
 
 
 def build(plan: Plan) -> Any:

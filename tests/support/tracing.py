@@ -13,6 +13,7 @@ import contextlib
 import inspect
 import json
 import logging
+import sys
 import traceback
 import warnings
 from collections import defaultdict
@@ -137,14 +138,19 @@ def act(program: Program) -> Outcome:
 def _raised(exc: BaseException | None) -> Iterator[Raised]:
     seen: set[int] = set()
     while exc is not None and id(exc) not in seen:
+        # Python 3.10 cuts the tracebacks of what a cancellation came from, here and there.
+        frames = _frames(exc) if not seen or sys.version_info >= (3, 11) else ()
         seen.add(id(exc))
-        frames = tuple(
-            f"{frame.filename}:{frame.lineno} {frame.name}"
-            for frame in traceback.extract_tb(exc.__traceback__)
-            if not frame.filename.startswith(_OUR_FILES)
-        )
         yield Raised(type(exc).__qualname__, repr(exc.args), frames)
         exc = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
+
+
+def _frames(exc: BaseException) -> tuple[str, ...]:
+    return tuple(
+        f"{frame.filename}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(exc.__traceback__)
+        if not frame.filename.startswith(_OUR_FILES)
+    )
 
 
 def _nodes(roots: Sequence[Any]) -> Iterator[str]:

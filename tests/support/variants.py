@@ -35,7 +35,10 @@ HEAD = (
         "        for i in range(self.max_retries):\n            try: return await",
         "        for self.cur_retry in range(self.max_retries):\n            try: return await",
     ),
-    ("if i==self.max_retries-1: return await", "if self.cur_retry==self.max_retries-1: return await"),
+    (
+        "if i==self.max_retries-1: return await",
+        "if self.cur_retry==self.max_retries-1: return await",
+    ),
 )
 """GitHub's: async nodes count their attempts on the node."""
 

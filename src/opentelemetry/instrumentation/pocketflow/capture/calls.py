@@ -6,6 +6,7 @@ guarded; the call itself is not: its result and its exception, of whatever kind,
 
 from __future__ import annotations
 
+import contextvars
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -106,9 +107,11 @@ def detach(token: Token[Context] | None) -> None:
     Then there is nothing to undo in the context that is current, and that is no error, which the
     API's own `detach` would log it as.
     """
-    if token is not None:
-        with suppress(ValueError):
+    if type(token) is contextvars.Token:
+        with suppress(ValueError, RuntimeError):
             token.var.reset(token)
+    elif token is not None:  # another implementation of the API's runtime context
+        context_api.detach(token)
 
 
 _CALLS: Final[tuple[CodeType, ...]] = (call.__code__, call_async.__code__)

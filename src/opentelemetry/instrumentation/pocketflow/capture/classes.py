@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.instrumentation.pocketflow.capture import reading
+from opentelemetry.instrumentation.pocketflow.capture.preview import cut_text
 from opentelemetry.instrumentation.pocketflow.record import Location
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _HOOKED_RUNS: Final = ("_run", "_run_async")
 _HOOKED_ROUTES: Final = ("_orch", "_orch_async")
+_MAX_NAME_CHARS: Final = 120
+_MAX_PATH_CHARS: Final = 250
 _FALLBACKS: Final = ("exec_fallback", "exec_fallback_async")
 
 
@@ -110,9 +113,9 @@ def _read(cls: type, framework: Framework, config: Config) -> ClassFacts:
         content = "values"
     batch = framework.batch_flow
     return ClassFacts(
-        name=name,
+        name=cut_text(name, _MAX_NAME_CHARS),
         base=reading.class_name(base),
-        location=locate(cls),
+        location=_bounded(locate(cls)),
         content=content,
         skipped=level == "skip",
         only_on_error=level == "on_error",
@@ -124,6 +127,14 @@ def _read(cls: type, framework: Framework, config: Config) -> ClassFacts:
         own_exec=own("_exec"),
         own_fallback=own(*_FALLBACKS),
     )
+
+
+def _bounded(location: Location) -> Location:
+    """The end of a path tells more than its beginning."""
+    file = location.file
+    if file is not None and len(file) > _MAX_PATH_CHARS:
+        file = f"…{file[1 - _MAX_PATH_CHARS :]}"
+    return Location(cut_text(location.function, _MAX_PATH_CHARS), file, location.line)
 
 
 def _is_own(namespaces: list[tuple[type, dict[str, Any]]], framework: Framework, name: str) -> bool:
@@ -213,4 +224,4 @@ def flow_name(flow: object, facts: ClassFacts, framework: Framework, config: Con
     if framework.owns(type(start)) and reading.is_subclass(type(start), framework.flow):
         inner = start_of(start, framework)
         name = reading.class_name(type(inner)) if inner is not None else name
-    return config.flow_names.get(name, f"{name}Flow")
+    return cut_text(config.flow_names.get(name, f"{name}Flow"), _MAX_NAME_CHARS)

@@ -27,7 +27,7 @@ from opentelemetry.instrumentation.pocketflow.capture.runs import (
 from opentelemetry.instrumentation.pocketflow.guard import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from opentelemetry.instrumentation.pocketflow.capture.session import Session
 
@@ -170,10 +170,11 @@ class NextHook(Hook):
 
     @guarded(None)
     def _tell(self, flow: object, args: Args, kwargs: Kwargs, successor: object) -> None:
-        route = current_route()
-        if route is not None and route.is_of(flow):
-            node = argument(args, kwargs, 0, "curr")
-            route.follow(node, argument(args, kwargs, 1, "action"), successor)
+        for route in routes_here():
+            if route.is_of(flow):
+                node = argument(args, kwargs, 0, "curr")
+                route.follow(node, argument(args, kwargs, 1, "action"), successor)
+                return
 
 
 class ParamsHook(Hook):
@@ -190,21 +191,23 @@ class ParamsHook(Hook):
 
     @guarded(None)
     def _tell(self, node: object) -> None:
-        route = current_route()
-        if route is not None:
+        for route in routes_here():
             route.open_if_hidden(node)
+            return
 
 
-def current_route() -> RouteScope | None:
-    """The route that is being followed just here, not inside one of its nodes."""
+def routes_here() -> Iterator[RouteScope]:
+    """The routes that may be followed just here, innermost first: not those around a node."""
     frame = current_frame()
-    if isinstance(frame, FlowRun):
-        route = frame.own_route
-    else:
-        route = frame
-        if frame is not None and isinstance(frame.parent, RouteScope):
-            route = frame.parent if frame.parent.has_opened(frame) else frame
-    return route if isinstance(route, RouteScope) else None
+    if isinstance(frame, RouteScope):
+        yield frame
+    elif isinstance(frame, NodeRun):
+        own = frame.own_route if isinstance(frame, FlowRun) else None
+        if isinstance(own, RouteScope):
+            yield own
+        # A run that a route has opened is current until the route is asked what follows.
+        if isinstance(frame.parent, RouteScope) and frame.parent.has_opened(frame):
+            yield frame.parent
 
 
 def bound(

@@ -174,6 +174,7 @@ class RouteScope(Frame):
 
     def holds(self, run: NodeRun) -> bool:
         """Keeps a run that has ended until it is known what follows."""
+        self._let_go()
         self._held, self._next, self._dead_end = run, None, False
         return True
 
@@ -272,8 +273,11 @@ class RouteScope(Frame):
 def open_run(
     session: Session, node: object, store: object, parent: Frame | None, *, claimable: bool
 ) -> NodeRun:
-    """A run of a node or flow. A flow with its own `_orch` follows its nodes by itself."""
+    """A run of a node or flow. A flow with its own `_orch` follows its nodes by itself.
+
+    A batch flow does not: its items may run at the same time, and nothing tells them apart.
+    """
     run = make_run(session, node, store, parent, claimable=claimable)
-    if isinstance(run, FlowRun) and run.facts.own_orch:
+    if isinstance(run, FlowRun) and run.facts.own_orch and not run.facts.is_batch_flow:
         run.own_route = RouteScope(session, node, run, store, run, None)
     return run
