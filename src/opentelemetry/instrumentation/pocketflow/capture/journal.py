@@ -281,6 +281,7 @@ class Journal:
         return (Change("replace", (key,), around, now, node, was, gone),)
 
     def _update(self, snapshot: Snapshot, value: object) -> list[Change]:
+        self._flat = None
         return snapshot.update(value)
 
     def _forget(self, key: object) -> Node | None:

@@ -189,7 +189,7 @@ class StoreWatch:
             room -= size_in_bytes(dumps(was))
         if change.op != "remove":
             operation["value"] = (
-                REDACTED if secret else show(change.value, budget=room, recorded=change.node)
+                REDACTED if secret else show(change.value, budget=room, recorded=None)
             )
 
     def _pointer(self, path: Path) -> str:
