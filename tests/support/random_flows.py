@@ -1,5 +1,8 @@
 """Random PocketFlow programs: graphs of nodes that fail, retry, and change the store in place."""
 
+# The framework's classes are Any here (see support.framework).
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import asyncio
@@ -47,9 +50,9 @@ class Edit:
         elif self.kind == "delete":
             store.pop(self.key, None)
         elif self.kind == "append" and isinstance(there, list):
-            there.append(_copy(self.value))  # pyright: ignore[reportUnknownMemberType] - JSON
+            there.append(_copy(self.value))
         elif self.kind == "pop" and isinstance(there, list) and there:
-            there.pop(0)  # pyright: ignore[reportUnknownMemberType] - JSON
+            there.pop(0)
         elif self.kind == "nest" and isinstance(there, dict):
             there[self.key] = _copy(self.value)
 
@@ -57,9 +60,9 @@ class Edit:
 def _copy(value: Any) -> Any:
     """A value of its own for each time it is written, as programs make them."""
     if isinstance(value, list):
-        return [_copy(item) for item in value]  # pyright: ignore[reportUnknownVariableType] - JSON
+        return [_copy(item) for item in value]
     if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType] - JSON
+        return {key: _copy(item) for key, item in value.items()}
     return value
 
 
@@ -170,8 +173,6 @@ class _Build:
     """Makes the nodes of one program; what they count is this program's alone."""
 
     def __init__(self) -> None:
-        self.runs: Counter[int] = Counter()
-        self.calls: Counter[Any] = Counter()
         self.total = 0
 
     def node(self, spec: Graph) -> Any:
@@ -185,140 +186,167 @@ class _Build:
             start, end = nodes[source % len(nodes)], nodes[target % len(nodes)]
             if action not in start.successors:
                 start.next(end, action)
-        params = [{"n": n} for n in range(plan.items)]
-        build = self
-
-        class Sync({**SYNC_FLOWS, **ASYNC_FLOWS}[plan.base]):
-            def prep(self, shared: Any) -> Any:
-                build.total += 1
-                note("flow", plan.base)
-                return params
-
-            def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
-                return "enough" if build.total > _MAX_RUNS else exec_res
-
-            async def prep_async(self, shared: Any) -> Any:
-                return self.prep(shared)
-
-            async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
-                return self.post(shared, prep_res, exec_res)
-
-        class Own(Sync):
-            def _orch(self, shared: Any, params: Any = None) -> Any:
-                node, action = self.start_node, None
-                while node:
-                    node.set_params(params or self.params)
-                    action = node._run(shared)
-                    node = self.get_next_node(node, action)
-                return action
-
-            async def _orch_async(self, shared: Any, params: Any = None) -> Any:
-                node, action = self.start_node, None
-                while node:
-                    node.set_params(params or self.params)
-                    is_async = isinstance(node, AsyncNode)
-                    action = await node._run_async(shared) if is_async else node._run(shared)
-                    node = self.get_next_node(node, action)
-                return action
-
-        base: Any = Own if _may_walk(plan) else Sync
-
-        class Around(base):
-            def _run(self, shared: Any) -> Any:
-                return super()._run(shared)
-
-            async def _run_async(self, shared: Any) -> Any:
-                return await super()._run_async(shared)
-
-        return (Around if plan.own_run else base)(start=nodes[0])
+        cls = _flow_class(plan, self)
+        if _may_walk(plan):
+            cls = _walking(cls)
+        return (_around(cls) if plan.own_run else cls)(start=nodes[0])
 
     def step(self, step: Step) -> Any:
         """A node that does what its step says."""
-        build, me = self, id(step)
-
-        def edit(phase: str, store: Any) -> None:
-            for change in step.edits:
-                if change.phase == phase:
-                    change.apply(store)
-
-        def prep(shared: Any) -> Any:
-            build.total += 1
-            build.runs[me] += 1
-            note("run", step.base)
-            edit("prep", shared)
-            return [shared, shared] if "Batch" in step.base else shared
-
-        def execute(shared: Any) -> Any:
-            key = (me, build.runs[me])
-            build.calls[key] += 1
-            note("exec", build.calls[key])
-            edit("exec", shared)
-            if build.calls[key] <= step.failures:
-                raise ValueError(build.calls[key])
-            return build.calls[key]
-
-        def fall_back(exc: Exception) -> Any:
-            note("fallback", str(exc))
-            if not step.fallback:
-                raise exc
-            return "fallback"
-
-        def post(shared: Any) -> Any:
-            edit("post", shared)
-            if build.total > _MAX_RUNS:
-                return "enough"
-            return step.actions[build.runs[me] % len(step.actions)]
-
-        class Sync({**SYNC_NODES, **ASYNC_NODES}[step.base]):
-            def prep(self, shared: Any) -> Any:
-                return prep(shared)
-
-            def exec(self, prep_res: Any) -> Any:
-                return execute(prep_res)
-
-            def exec_fallback(self, prep_res: Any, exc: Any) -> Any:
-                return fall_back(exc)
-
-            def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
-                return post(shared)
-
-            async def prep_async(self, shared: Any) -> Any:
-                made = prep(shared)
-                await asyncio.sleep(0)
-                return made
-
-            async def exec_async(self, prep_res: Any) -> Any:
-                made = execute(prep_res)
-                await asyncio.sleep(0)
-                return made
-
-            async def exec_fallback_async(self, prep_res: Any, exc: Any) -> Any:
-                await asyncio.sleep(0)
-                return fall_back(exc)
-
-            async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
-                await asyncio.sleep(0)
-                return post(shared)
-
-        class Around(Sync):
-            def _run(self, shared: Any) -> Any:
-                return super()._run(shared)
-
-            async def _run_async(self, shared: Any) -> Any:
-                return await super()._run_async(shared)
-
-        class Instead(Sync):
-            def _run(self, shared: Any) -> Any:
-                prep(shared)
-                return post(shared)
-
-            async def _run_async(self, shared: Any) -> Any:
-                prep(shared)
-                await asyncio.sleep(0)
-                return post(shared)
-
-        cls: Any = {"no": Sync, "around": Around, "instead": Instead}[step.own_run]
+        acts = _Acts(step, self)
+        cls = _node_class(acts)
+        if step.own_run != "no":
+            cls = _around(cls) if step.own_run == "around" else _instead(cls, acts)
         return cls() if step.base == "BaseNode" else cls(max_retries=step.retries)
+
+
+class _Acts:
+    """What the methods of one node do, sync or async."""
+
+    def __init__(self, step: Step, build: _Build) -> None:
+        self.step = step
+        self.runs = 0
+        self._build = build
+        self._calls: Counter[int] = Counter()
+
+    def prep(self, shared: Any) -> Any:
+        """Counts the run; a batch has two items."""
+        self._build.total += 1
+        self.runs += 1
+        note("run", self.step.base)
+        self._edit("prep", shared)
+        return [shared, shared] if "Batch" in self.step.base else shared
+
+    def exec(self, shared: Any) -> Any:
+        """Fails as often as the step says, in each run."""
+        self._calls[self.runs] += 1
+        call = self._calls[self.runs]
+        note("exec", call)
+        self._edit("exec", shared)
+        if call <= self.step.failures:
+            raise ValueError(call)
+        return call
+
+    def fall_back(self, exc: Exception) -> Any:
+        """Answers, or raises what failed."""
+        note("fallback", str(exc))
+        if not self.step.fallback:
+            raise exc
+        return "fallback"
+
+    def post(self, shared: Any) -> Any:
+        """The action, which is another one in each round."""
+        self._edit("post", shared)
+        if self._build.total > _MAX_RUNS:
+            return "enough"
+        return self.step.actions[self.runs % len(self.step.actions)]
+
+    def _edit(self, phase: str, store: Any) -> None:
+        for change in self.step.edits:
+            if change.phase == phase:
+                change.apply(store)
+
+
+def _flow_class(plan: Plan, build: _Build) -> Any:
+    params = [{"n": n} for n in range(plan.items)]
+
+    class Sync({**SYNC_FLOWS, **ASYNC_FLOWS}[plan.base]):
+        def prep(self, shared: Any) -> Any:
+            build.total += 1
+            note("flow", plan.base)
+            return params
+
+        def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+            return "enough" if build.total > _MAX_RUNS else exec_res
+
+        async def prep_async(self, shared: Any) -> Any:
+            return self.prep(shared)
+
+        async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+            return self.post(shared, prep_res, exec_res)
+
+    return Sync
+
+
+def _node_class(acts: _Acts) -> Any:
+    class Sync({**SYNC_NODES, **ASYNC_NODES}[acts.step.base]):
+        def prep(self, shared: Any) -> Any:
+            return acts.prep(shared)
+
+        def exec(self, prep_res: Any) -> Any:
+            return acts.exec(prep_res)
+
+        def exec_fallback(self, prep_res: Any, exc: Any) -> Any:
+            return acts.fall_back(exc)
+
+        def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+            return acts.post(shared)
+
+        async def prep_async(self, shared: Any) -> Any:
+            return await _later(acts.prep(shared))
+
+        async def exec_async(self, prep_res: Any) -> Any:
+            return await _later(acts.exec(prep_res))
+
+        async def exec_fallback_async(self, prep_res: Any, exc: Any) -> Any:
+            return await _later(acts.fall_back(exc))
+
+        async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+            return await _later(acts.post(shared))
+
+    return Sync
+
+
+async def _later(value: Any) -> Any:
+    """Lets other tasks run first."""
+    await asyncio.sleep(0)
+    return value
+
+
+def _around(cls: Any) -> Any:
+    class Around(cls):
+        def _run(self, shared: Any) -> Any:
+            return super()._run(shared)
+
+        async def _run_async(self, shared: Any) -> Any:
+            return await super()._run_async(shared)
+
+    return Around
+
+
+def _instead(cls: Any, acts: _Acts) -> Any:
+    class Instead(cls):
+        def _run(self, shared: Any) -> Any:
+            acts.prep(shared)
+            return acts.post(shared)
+
+        async def _run_async(self, shared: Any) -> Any:
+            await _later(acts.prep(shared))
+            return acts.post(shared)
+
+    return Instead
+
+
+def _walking(cls: Any) -> Any:
+    class Own(cls):
+        def _orch(self, shared: Any, params: Any = None) -> Any:
+            node, action = self.start_node, None
+            while node:
+                node.set_params(params or self.params)
+                action = node._run(shared)
+                node = self.get_next_node(node, action)
+            return action
+
+        async def _orch_async(self, shared: Any, params: Any = None) -> Any:
+            node, action = self.start_node, None
+            while node:
+                node.set_params(params or self.params)
+                is_async = isinstance(node, AsyncNode)
+                action = await node._run_async(shared) if is_async else node._run(shared)
+                node = self.get_next_node(node, action)
+            return action
+
+    return Own
 
 
 def build(plan: Plan) -> Any:

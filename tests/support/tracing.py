@@ -228,7 +228,7 @@ class SpanView:
     @property
     def patch(self) -> list[dict[str, Any]]:
         """The changes of the store that this span shows."""
-        return self.json("shared.diff")
+        return self.json("shared.diff") if "shared.diff" in self else []
 
     @property
     def writes(self) -> list[tuple[str, str, str]]:

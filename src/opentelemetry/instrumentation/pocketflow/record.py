@@ -65,8 +65,8 @@ class Store:
     """What a run saw change in its shared store."""
 
     id: int
-    patch: str
-    """JSON Patch as text."""
+    patch: str | None
+    """JSON Patch as text; None where no change was seen."""
     omitted: int
     added: tuple[str, ...]
     changed: tuple[str, ...]

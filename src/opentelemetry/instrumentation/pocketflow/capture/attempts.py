@@ -83,7 +83,7 @@ class AttemptListener:
         elif name == ALLOWED:
             self.on_allowed(value)
         elif name == WAIT and self._failed_at is not None:
-            self._waiting = True
+            self._waiting = type(value) in {int, float} and bool(value)
             self.on_wait(value)
 
     @guard.guarded(None)
@@ -99,6 +99,7 @@ class AttemptListener:
         if self._failed_at is None:
             self._failed_at = perf_counter_ns()
             self.on_failure(exc)
+            self._failed_at = perf_counter_ns()  # telling of the failure is no part of the wait
 
     def _close(self) -> None:
         if not self._open:

@@ -151,7 +151,7 @@ class ExecScope(Scope):
     def enter(self) -> None:
         """`prep` is over."""
         run = self._run
-        run.exec_begins()
+        run.prep_ends()
         run.set_input(self._value)
         if self._is_batch:
             run.expect_items(self._value)
@@ -164,6 +164,7 @@ class ExecScope(Scope):
         if run.session.config.phase_spans:
             self._phase = run.phase_span("exec")
             self.context = set_span_in_context(self._phase, context_api.get_current())
+        run.exec_begins()
 
     @guarded(None)
     def leave(self) -> None:
@@ -176,6 +177,7 @@ class ExecScope(Scope):
         """`exec` has answered."""
         self._end(None)
         self._run.set_output(result)
+        self._run.post_begins()
 
     @guarded(None)
     def raised(self, exc: BaseException) -> None:
@@ -185,6 +187,7 @@ class ExecScope(Scope):
 
     def _end(self, exc: BaseException | None) -> None:
         attempts, run = self._attempts, self._run
+        run.exec_ends(exc)
         if attempts is not None:
             attempts.finish(exc)
             run.add_attempts(attempts.record(answered=exc is None))
@@ -192,7 +195,6 @@ class ExecScope(Scope):
             run.add_attempts(Attempts(1, run.allowed))
         if self._phase is not None:
             run.end_phase(self._phase, exc)
-        run.exec_ends(exc)
 
 
 class ItemScope(Scope):

@@ -116,10 +116,12 @@ class RouteScope(Frame):
             self._graph = Graph(start, self.session.name_of)
         else:
             self._graph = run.graph_of(self._flow)
-            run.exec_begins()
+            run.prep_ends()
             if self._has_span():
                 span = self._start_item(run, around)
         self.make_current(span, around)
+        if run is not None:
+            run.exec_begins()
 
     @guarded(None)
     def leave(self) -> None:
@@ -135,6 +137,7 @@ class RouteScope(Frame):
         if self._flow_run is not None:
             self._flow_run.exec_ends(None)
             self._end_item(self._flow_run, None)
+            self._flow_run.post_begins()
 
     @guarded(None)
     def raised(self, exc: BaseException) -> None:

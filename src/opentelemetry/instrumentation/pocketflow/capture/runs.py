@@ -102,13 +102,15 @@ class NodeRun(Frame):
         "_node_id",
         "_output",
         "_params",
-        "_phases",
+        "_post_began",
+        "_prep_ended",
         "_result",
         "_returned",
         "_show",
         "_started",
-        "_started_ns",
         "_store",
+        "_times",
+        "_wall",
         "allowed",
         "batch",
         "batch_size",
@@ -145,10 +147,12 @@ class NodeRun(Frame):
         self._params: str | None = None
         self._input: str | None = None
         self._output: str | None = None
-        self._started = self._started_ns = self._end_ns = 0
+        self._started = self._wall = self._end_ns = self._post_began = 0
+        self._prep_ended: int | None = None
         self._exec_began: int | None = None
         self._exec_ended: int | None = None
-        self._phases: Phases | None = None
+        self._times: dict[str, tuple[int, int] | None] = {}
+        """Beginning and end of each phase, on the performance counter."""
         self._error_type: str | None = None
         self._result: object = None
         self._returned = False
@@ -206,12 +210,12 @@ class NodeRun(Frame):
         self.make_current(span, around)
         if not self.recording:
             return
-        self._started_ns = time_ns() if self.session.config.phase_spans else 0
         self._open_watch()
         params = classes.params_of(self.node)
         if params and self._show != "off":
             self._params = self.show(params, self.shares.params)
         self._started = perf_counter_ns()
+        self._wall = time_ns() - self._started
 
     def returned(self, result: object) -> None:
         """The run has returned."""
@@ -225,22 +229,34 @@ class NodeRun(Frame):
 
     # --- the phases ---
 
+    # What the tracer itself does at a border belongs to neither phase: each has its own two times.
+
     @guarded(None)
-    def exec_begins(self) -> None:
-        """`prep` is over."""
-        now = perf_counter_ns()
-        if self._exec_began is None:
-            self._exec_began = now
+    def prep_ends(self) -> None:
+        """`prep` is over, or an `exec` before another one."""
+        if self._prep_ended is None:
+            self._prep_ended = perf_counter_ns()
             self.mark(journal.PREP)
         else:
             self.mark(journal.EXEC)
 
     @guarded(None)
+    def exec_begins(self) -> None:
+        """The first `exec` is about to run."""
+        if self._exec_began is None:
+            self._exec_began = perf_counter_ns()
+
+    @guarded(None)
     def exec_ends(self, exc: BaseException | None) -> None:
         """`exec` is over, and `post` may begin, unless all is being cancelled."""
         if exc is None or not is_cancellation(exc):
-            self._exec_ended = perf_counter_ns()
+            self._exec_ended = self._post_began = perf_counter_ns()
         self.mark(journal.EXEC)
+
+    @guarded(None)
+    def post_begins(self) -> None:
+        """`post` is about to run."""
+        self._post_began = perf_counter_ns()
 
     def mark(self, phase: str) -> None:
         """A border of a phase."""
@@ -361,13 +377,13 @@ class NodeRun(Frame):
         ended = perf_counter_ns()
         self._end_ns = time_ns()
         began, exec_ended = self._exec_began, self._exec_ended
-        post_began = None if self._left_in_exec(exc) else exec_ended
-        prep_ended = ended if self._last_phase(exc) == journal.PREP else began
-        self._phases = Phases(
-            prep=None if prep_ended is None else (prep_ended - self._started) / _NANOS,
-            exec=None if began is None else ((exec_ended or ended) - began) / _NANOS,
-            post=None if post_began is None else (ended - post_began) / _NANOS,
-        )
+        prep_ended = ended if self._last_phase(exc) == journal.PREP else self._prep_ended
+        in_post = exec_ended is not None and not self._left_in_exec(exc)
+        self._times = {
+            journal.PREP: None if prep_ended is None else (self._started, prep_ended),
+            journal.EXEC: None if began is None else (began, exec_ended or ended),
+            journal.POST: (self._post_began, ended) if in_post else None,
+        }
 
     def _end_phases(self, exc: BaseException | None) -> None:
         self.mark(self._last_phase(exc))
@@ -386,26 +402,31 @@ class NodeRun(Frame):
     def _last_phase(self, exc: BaseException | None) -> str:
         if self._exec_ended is not None and not self._left_in_exec(exc):
             return journal.POST
-        if self._exec_began is not None:
+        if self._prep_ended is not None:
             return journal.EXEC
         # Without a border, a failed run has not left `prep`, unless the user's own code hides it.
         known = exc is not None and not self.facts.own_run and not self.facts.own_exec
         return journal.PREP if known else journal.RUN
 
     def _add_phase_spans(self, exc: BaseException | None) -> None:
-        """Child spans for the phases that are known, with the times that were measured."""
-        phases = self._phases
-        if phases is None:
-            return
-        begins = self._started_ns
-        for name, duration in (("prep", phases.prep), ("exec", phases.exec), ("post", phases.post)):
-            if duration is None:
-                continue
-            ends = begins + round(duration * _NANOS)
-            if name != journal.EXEC or self.facts.is_flow:  # a node's is live, around its calls
+        """Child spans for `prep` and `post`; that of a node's `exec` is live, around its calls."""
+        for name in (journal.PREP, journal.POST):
+            if times := self._times[name]:
+                # Two clocks: a phase must not seem to outlast its run.
+                begins, ends = (min(self.wall(time), self._end_ns) for time in times)
                 span = self.phase_span(name, begins)
                 self.end_phase(span, exc if name == self._last_phase(exc) else None, ends)
-            begins = ends
+
+    def wall(self, time: int) -> int:
+        """A time of the performance counter as nanoseconds since the epoch."""
+        return time + self._wall
+
+    def _durations(self) -> Phases:
+        prep, exec_, post = (
+            None if times is None else (times[1] - times[0]) / _NANOS
+            for times in self._times.values()
+        )
+        return Phases(prep, exec_, post)
 
     def phase_span(self, name: str, begins: int | None = None) -> Span:
         """A child span for a phase, which begins now or at a time in nanoseconds."""
@@ -430,7 +451,7 @@ class NodeRun(Frame):
         hidden = self.facts.only_on_error and self._error_type is None
         return Run(
             step=step,
-            phases=self._phases,
+            phases=self._durations(),
             attempts=self._attempts,
             batch=self.batch.record(self.batch_size) if self.batch is not None else None,
             store=None if self.watch is None or hidden else self.watch.record,
@@ -521,7 +542,8 @@ class FlowRun(NodeRun):
         """Id and iteration of a node that the flow itself is about to run."""
         if self.own_route is None or not self.recording:
             return super().place(node)
-        if self._exec_began is None:
+        if self._prep_ended is None:
+            self.prep_ends()
             self.exec_begins()
         return self.own_route.place(node)
 

@@ -98,7 +98,7 @@ class StoreWatch:
         )
         self._record = Store(
             id=self._journal.id,
-            patch=f"[{','.join(self._operations)}]",
+            patch=f"[{','.join(self._operations)}]" if self._operations else None,
             omitted=self._omitted,
             added=added,
             changed=changed,
@@ -189,7 +189,7 @@ class StoreWatch:
             room -= size_in_bytes(dumps(was))
         if change.op != "remove":
             operation["value"] = (
-                REDACTED if secret else show(change.value, budget=room, recorded=None)
+                REDACTED if secret else show(change.value, budget=room, recorded=change.node)
             )
 
     def _pointer(self, path: Path) -> str:

@@ -175,7 +175,8 @@ def _add_store(attributes: Attributes, store: Store | None) -> None:
     if store is None:
         return
     attributes[semconv.SHARED_ID] = store.id
-    attributes[semconv.SHARED_DIFF] = store.patch
+    if store.patch is not None:
+        attributes[semconv.SHARED_DIFF] = store.patch
     if store.initial is not None:
         attributes[semconv.SHARED_INITIAL] = store.initial
     if store.omitted:
