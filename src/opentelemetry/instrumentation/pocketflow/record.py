@@ -65,8 +65,8 @@ class Store:
     """What a run saw change in its shared store."""
 
     id: int
-    patch: str | None
-    """JSON Patch as text; None where no change was seen."""
+    patch: str
+    """JSON Patch as text."""
     omitted: int
     added: tuple[str, ...]
     changed: tuple[str, ...]

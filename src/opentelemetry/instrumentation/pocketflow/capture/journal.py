@@ -220,15 +220,24 @@ class Journal:
     def _look(self) -> list[Change]:
         """The changes since the last look; what is found now is where the next one begins."""
         changes: list[Change] = []
-        if self._flat is None or not self._flat.same():
-            for snapshot in self._snapshots.values():
-                if not snapshot.unchanged():
-                    changes += self._update(snapshot, snapshot.root.value)
+        changed = self._changed_inside()
         if self._has_names:
             self._look_at_names(changes)
+        for token, snapshot, value in changed:
+            # What has been replaced or removed is not told twice; and a snapshot is not updated
+            # again before its changes are rendered, since they show its nodes.
+            if self._snapshots.get(token) is snapshot and snapshot.root.value is value:
+                changes += self._update(snapshot, value)
         if self._flat is None:
             self._lay_out()
         return changes
+
+    def _changed_inside(self) -> list[tuple[object, Snapshot, object]]:
+        """The snapshots of values that have changed in place, with their keys' tokens."""
+        if self._flat is not None and self._flat.same():
+            return []
+        snapshots = self._snapshots.items()
+        return [(token, s, s.root.value) for token, s in snapshots if not s.unchanged()]
 
     def _lay_out(self) -> None:
         self._flat = Flat()

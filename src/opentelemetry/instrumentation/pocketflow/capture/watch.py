@@ -98,7 +98,7 @@ class StoreWatch:
         )
         self._record = Store(
             id=self._journal.id,
-            patch=f"[{','.join(self._operations)}]" if self._operations else None,
+            patch=f"[{','.join(self._operations)}]",
             omitted=self._omitted,
             added=added,
             changed=changed,

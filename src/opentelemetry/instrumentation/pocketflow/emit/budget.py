@@ -29,14 +29,14 @@ class Shares:
         """The shares of a node or an item."""
         unit = span_bytes // 100
         return cls(
-            diff=30 * unit,
+            diff=28 * unit,
             input=12 * unit,
-            output=12 * unit,
+            output=11 * unit,
             params=7 * unit,
             names=3 * unit,
             stacktrace=15 * unit,
             message=3 * unit,
-            initial=12 * unit,
+            initial=10 * unit,
         )
 
     @classmethod

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Attributes: TypeAlias = "dict[str, str | bool | int | float | Sequence[str]]"
 
 _JSON = "application/json"
+_NO_CHANGE = "[]"
 
 
 def start_attributes(kind: str, *, openinference: bool) -> Attributes:
@@ -175,7 +176,7 @@ def _add_store(attributes: Attributes, store: Store | None) -> None:
     if store is None:
         return
     attributes[semconv.SHARED_ID] = store.id
-    if store.patch is not None:
+    if store.patch != _NO_CHANGE:
         attributes[semconv.SHARED_DIFF] = store.patch
     if store.initial is not None:
         attributes[semconv.SHARED_INITIAL] = store.initial
