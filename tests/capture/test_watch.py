@@ -218,6 +218,19 @@ def test_replacing_a_value_by_an_equal_copy_is_no_change(value: Any) -> None:
     assert operations(seen) == []
 
 
+def test_what_changes_in_place_and_is_then_replaced_is_told_once() -> None:
+    """By what is different in the end."""
+    store: dict[str, Any] = {"log": [{"a": {"b": 1}}]}
+    seen = watch(store)
+    store["log"].append({"c": {"d": 1}})
+    store["log"] = copy.deepcopy(store["log"])
+    store["log"][1]["c"]["new"] = 2
+    seen.mark("post")
+    assert [(one["op"], one["path"], one["value"]) for one in operations(seen)] == [
+        ("add", "/log/1", {"c": {"d": 1, "new": 2}})
+    ]
+
+
 def test_an_equal_copy_is_watched_from_then_on() -> None:
     """It is another object, though nothing was said of it."""
     store: dict[str, Any] = {"log": [[1]]}
@@ -450,9 +463,9 @@ def test_a_change_of_type_is_a_change() -> None:
     found = changes(store, change)
     assert json.dumps(found) == json.dumps(
         [
-            {"op": "replace", "path": "/items/0", "was": 1, "value": 1.0},
             {"op": "replace", "path": "/one", "was": 1, "value": True},
             {"op": "replace", "path": "/zero", "was": 0.0, "value": -0.0},
+            {"op": "replace", "path": "/items/0", "was": 1, "value": 1.0},
         ]
     )
 
@@ -495,8 +508,9 @@ def test_secrets_do_not_show() -> None:
     found = changes(store, change)
     shown = json.dumps(found)
     assert all(word not in shown for word in ('"old"', '"new"', '"u"', '"v"', "hunter2", '"y"'))
-    assert found[-1]["value"] == {"session": {"password": REDACTED}}
-    assert found[0] == {
+    by_path = {one["path"]: one for one in found}
+    assert by_path["/nested"]["value"] == {"session": {"password": REDACTED}}
+    assert by_path["/credentials/user"] == {
         "op": "replace",
         "path": "/credentials/user",
         "was": REDACTED,
@@ -518,15 +532,15 @@ def test_content_keys_shows_types_and_sizes_only() -> None:
     seen.mark("post")
     shown = seen.show(1_000)
     assert operations(seen) == [
+        {"op": "replace", "path": "/name", "type": "int", "phase": "post", "seq": 1},
         {
             "op": "replace",
             "path": "/log/0",
             "type": "str",
             "size": 14,
             "phase": "post",
-            "seq": 1,
+            "seq": 2,
         },
-        {"op": "replace", "path": "/name", "type": "int", "phase": "post", "seq": 2},
     ]
     assert json.loads(shown or "") == {
         "name": {"type": "int"},

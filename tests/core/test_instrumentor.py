@@ -178,3 +178,30 @@ def test_a_flow_runs_in_a_process_pool(exporter: InMemorySpanExporter) -> None:
     flow = pocketflow.Flow(start=Double())
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         assert pool.submit(flow.run, {"n": 21}).result() == "is 42"
+
+
+def test_options_of_the_program_win_over_an_instrumentation_without_any(
+    exporter: InMemorySpanExporter,
+) -> None:
+    """What a program wants hidden stays hidden under `opentelemetry-instrument`, too."""
+    PocketFlowInstrumentor().uninstrument()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    PocketFlowInstrumentor().instrument(tracer_provider=provider, skip_dep_check=True)
+    with pytest.raises(ValueError, match="content='none'"):
+        PocketFlowInstrumentor().instrument(content="none")
+    assert PocketFlowInstrumentor().is_instrumented_by_opentelemetry
+    PocketFlowInstrumentor().instrument(content="keys")
+    Double().run({"n": 1})
+    [span] = exporter.get_finished_spans()
+    assert '"value"' not in str((span.attributes or {})["pocketflow.shared.diff"])
+
+
+def test_a_module_that_is_not_the_framework_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """A wrong `module` does not stay unnoticed."""
+    try:
+        with caplog.at_level(logging.WARNING):
+            PocketFlowInstrumentor().instrument(module="json", resource=False)
+        assert "module='json': defines no BaseNode and Flow" in caplog.text
+    finally:
+        PocketFlowInstrumentor().uninstrument()

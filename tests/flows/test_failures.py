@@ -11,6 +11,7 @@ import asyncio
 import builtins
 import contextvars
 import gc
+import sys
 import warnings
 from typing import Any
 
@@ -550,3 +551,45 @@ def test_a_coroutine_that_is_never_awaited(method: str) -> None:
     with tracing() as running:
         assert names() == plain == [f"coroutine 'AsyncNode.{method}' was never awaited"]
     assert running.recorder.started == []
+
+
+def test_an_item_beyond_the_cap_that_retries_has_a_span() -> None:
+    """What failed in it is told, and the others are only counted."""
+
+    class Shaky(BatchNode):
+        def prep(self, shared: Any) -> Any:
+            return list(range(6))
+
+        def exec(self, prep_res: Any) -> Any:
+            if prep_res == 4 and self.cur_retry == 0:
+                raise ValueError("no 4")
+            return prep_res
+
+    trace = traced(lambda stage: stage.run(Shaky(max_retries=2)), max_batch_items=1)
+
+    assert trace.lines() == [
+        "Shaky",
+        "  Shaky item",
+        "    Shaky attempt",
+        "  Shaky item [recorded]",
+    ]
+    late = trace.node("Shaky item", 2)
+    assert (late["item.index"], late["node.attempts"]) == (4, 2)
+    assert trace.node("Shaky")["batch.items_traced"] == 2
+    assert trace.node("Shaky")["batch.retried"] == 1
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="no exception groups before Python 3.11")
+def test_the_members_of_an_exception_group_are_told() -> None:
+    """The group alone says nothing of what went wrong."""
+
+    class Groups(Node):
+        def exec(self, prep_res: Any) -> Any:
+            group: Any = getattr(builtins, "ExceptionGroup")  # noqa: B009 - absent before 3.11
+            raise group("two", [ValueError("first"), KeyError("second")])
+
+    trace = traced(lambda stage: stage.run(Groups()), raises=Exception)
+
+    [event] = trace.node("Groups").events
+    for part in ("Sub-exception 1 of 2", "ValueError: first", "KeyError: 'second'"):
+        assert part in event["exception.stacktrace"]

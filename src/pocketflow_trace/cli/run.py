@@ -26,6 +26,8 @@ _STARTUP_DIRECTORY: Final = Path(__file__).with_name("startup")
 
 _INSTALL: Final = "pip install 'opentelemetry-instrumentation-pocketflow[terminal]'"
 
+_COERCED: Final = frozenset({"C.UTF-8", "C.utf8", "UTF-8"})
+
 _HELP: Final = """\
 Runs a program exactly as Python would, and prints to stderr what its flows did when it ends.
 
@@ -43,6 +45,7 @@ environment:
   OTEL_EXPORTER_OTLP_PROTOCOL      http/protobuf (the default) or grpc
   OTEL_SERVICE_NAME                the program's name there; otherwise that of its file
   OTEL_PYTHON_POCKETFLOW_CONTENT   off, keys or values (the default): what is shown of the store
+  OTEL_PYTHON_POCKETFLOW_MODULE    import name of PocketFlow, where the program has its own copy
   OTEL_SDK_DISABLED                true: run the program without tracing it
   NO_COLOR                         print without colours
 
@@ -147,7 +150,20 @@ def _environment(name: str, environ: Mapping[str, str]) -> dict[str, str]:
     # An empty PYTHONPATH means none; with a separator it would mean the working directory.
     path = f"{_STARTUP_DIRECTORY}{os.pathsep}{before}" if before else str(_STARTUP_DIRECTORY)
     startup = json.dumps({"pythonpath": before, "name": name})
-    return {**environ, "PYTHONPATH": path, STARTUP_VARIABLE: startup}
+    result = {**environ, "PYTHONPATH": path, STARTUP_VARIABLE: startup}
+    if _coerced_locale(environ):
+        del result["LC_CTYPE"]
+    return result
+
+
+def _coerced_locale(environ: Mapping[str, str]) -> bool:
+    """Did this interpreter set LC_CTYPE, since it found the C locale (PEP 538)?
+
+    It also turned UTF-8 mode on then. The program's interpreter does the same only if it finds
+    what this one has found.
+    """
+    asked = "utf8" in sys._xoptions or "PYTHONUTF8" in environ  # noqa: SLF001 - documented so
+    return bool(sys.flags.utf8_mode) and not asked and environ.get("LC_CTYPE") in _COERCED
 
 
 def _become(command: Sequence[str], environ: Mapping[str, str]) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
@@ -26,6 +27,18 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
 
+_logger = logging.getLogger(__name__)
+_COMMON_ARGUMENTS: Final = frozenset(
+    {
+        "logger_provider",
+        "meter_provider",
+        "raise_exception_on_conflict",
+        "skip_dep_check",
+        "tracer_provider",
+    }
+)
+
+
 class _Wrapped(NamedTuple):
     """One method that was wrapped."""
 
@@ -40,7 +53,7 @@ class _Instrumentation:
 
     def __init__(self, config: Config, tracer_provider: TracerProvider | None) -> None:
         self._config = config
-        self._provider = tracer_provider
+        self.provider = tracer_provider
         self._active = True
         self._sessions: list[Session] = []
         self._wrapped: list[_Wrapped] = []
@@ -68,8 +81,12 @@ class _Instrumentation:
     @guarded(None)
     def _on_import(self, module: ModuleType) -> None:
         with self._lock:
+            if not self._active or id(module) in self._done:
+                return
             framework = Framework.of_module(module)
-            if not self._active or framework is None or id(module) in self._done:
+            if framework is None:
+                name = module.__name__
+                _logger.warning("module=%r: defines no BaseNode and Flow; nothing is traced", name)
                 return
             self._done.add(id(module))
             session = self._open_session(framework)
@@ -77,7 +94,7 @@ class _Instrumentation:
                 self._wrap_class(session, owner)
 
     def _open_session(self, framework: Framework) -> Session:
-        provider = self._provider or trace.get_tracer_provider()
+        provider = self.provider or trace.get_tracer_provider()
         tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__, schema_url=semconv.SCHEMA_URL)
         session = Session(tracer, self._config, framework, self._fill_resource(provider))
         self._sessions.append(session)
@@ -116,6 +133,26 @@ class PocketFlowInstrumentor(BaseInstrumentor):
     """
 
     _instrumentation: _Instrumentation | None = None
+    _is_by_default = False
+    """Was it instrumented without any option, as `opentelemetry-instrument` does?"""
+
+    def instrument(self, **kwargs: Any) -> None:
+        """Starts tracing; see `Config` for the options.
+
+        Options that a program gives win over an instrumentation without any, such as that of
+        `opentelemetry-instrument`: what the program wants hidden must not be shown. Otherwise a
+        second call only warns, as with every instrumentor.
+
+        Raises:
+            TypeError: an option does not exist, or has a value of the wrong type.
+            ValueError: an option has a value that is not allowed.
+        """
+        if self._instrumentation is not None and self._is_by_default and _options_in(kwargs):
+            _config_from(_options_in(kwargs))  # raises before anything is given up
+            provider = self._instrumentation.provider
+            self.uninstrument()
+            kwargs.setdefault("tracer_provider", provider)
+        super().instrument(**kwargs)
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Nothing: the framework is recognised when it is imported, by what it defines.
@@ -135,10 +172,10 @@ class PocketFlowInstrumentor(BaseInstrumentor):
             TypeError: an option does not exist, or has a value of the wrong type.
             ValueError: an option has a value that is not allowed.
         """
-        provider = cast("TracerProvider | None", kwargs.pop("tracer_provider", None))
-        for ignored in ("meter_provider", "logger_provider"):
-            kwargs.pop(ignored, None)
-        instrumentation = _Instrumentation(_config_from(kwargs), provider)
+        provider = cast("TracerProvider | None", kwargs.get("tracer_provider"))
+        options = _options_in(kwargs)
+        instrumentation = _Instrumentation(_config_from(options), provider)
+        self._is_by_default = not options
         instrumentation.start()
         self._instrumentation = instrumentation
 
@@ -148,6 +185,11 @@ class PocketFlowInstrumentor(BaseInstrumentor):
         if self._instrumentation is not None:
             self._instrumentation.stop()
             self._instrumentation = None
+
+
+def _options_in(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Our own options among the arguments that instrumentors are given."""
+    return {name: value for name, value in kwargs.items() if name not in _COMMON_ARGUMENTS}
 
 
 def _config_from(options: dict[str, Any]) -> Config:

@@ -28,11 +28,16 @@ from opentelemetry.instrumentation.pocketflow.record import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextvars import Token
 
     from opentelemetry.context import Context
 
     from opentelemetry.instrumentation.pocketflow.capture.runs import BatchState, NodeRun
+
+
+def _no_span() -> None:
+    return None
 
 
 class TracedAttempts(AttemptListener):
@@ -41,12 +46,19 @@ class TracedAttempts(AttemptListener):
     Args:
         run: the run of the node.
         span: that of the node or item; None where the item has none.
+        open_late: opens the span of an item that has none, once there is a failure to tell of.
     """
 
-    def __init__(self, run: NodeRun, span: Span | None) -> None:
+    def __init__(
+        self,
+        run: NodeRun,
+        span: Span | None,
+        open_late: Callable[[], Span | None] = _no_span,
+    ) -> None:
         super().__init__()
         self._run = run
         self._around = span
+        self._open_late = open_late
         self._span: Span | None = None
         self._token: Token[Context] | None = None
         self._wait: float | None = None
@@ -80,7 +92,7 @@ class TracedAttempts(AttemptListener):
             self._cancelled = True
             return
         self._error_type = type_name(exc)
-        span = self._span or self._around
+        span = self._span or self._around or self._open_late()
         if span is not None:
             self._run.record_exception(span, exc)
             self._recorded = exc
@@ -247,7 +259,9 @@ class ItemScope(Scope):
             self.context = set_span_in_context(self._span, around)
         run.allowed = classes.max_retries_of(self._node)
         if self._observable is not None and may_retry(run, self._node):
-            self._attempts = TracedAttempts(run, self._span)
+            none_wanted = run.session.config.max_batch_items == 0
+            late = _no_span if none_wanted else self._open_late
+            self._attempts = TracedAttempts(run, self._span, late)
             self.target = bind(self._observable, self._node, self._attempts)
         self._node = None
 
@@ -285,13 +299,19 @@ class ItemScope(Scope):
     def _fail(self, exc: BaseException, attempts: Attempts | None) -> Item:
         self.recorded = self._attempts is not None and self._attempts.has_recorded(exc)
         self._batch.failed += 1
-        if self._span is None:  # beyond the cap, but a failure is always shown
-            self._input = self._run.show(self._value, self._run.shares.input)
-            self._span = self._start_span(context_api.get_current(), self._started_at)
-        if not self.recorded and not calls.is_recorded(exc):
-            self._run.record_exception(self._span, exc)
-        self.recorded = True
+        span = self._open_late()
+        if span is not None and not self.recorded and not calls.is_recorded(exc):
+            self._run.record_exception(span, exc)
+        self.recorded = self.recorded or span is not None
         return Item(attempts, self._content(None, failed=True), error_type=type_name(exc))
+
+    def _open_late(self) -> Span | None:
+        """The span of an item beyond the cap: it is shown all the same if something fails."""
+        if self._span is None and self._batch.may_open_late():
+            self._input = self._run.show(self._value, self._run.shares.input)
+            around = set_span_in_context(self._run.span, context_api.get_current())
+            self._span = self._start_span(around, self._started_at)
+        return self._span
 
     def _start_span(self, around: Context, start_time: int | None) -> Span:
         session = self._run.session

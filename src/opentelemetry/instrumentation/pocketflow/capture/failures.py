@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 
@@ -21,6 +22,8 @@ _OWN_FILES: Final = (str(Path(__file__).parents[1]), str(Path(wrapt.__file__).pa
 _MAX_FRAMES: Final = 40
 _MAX_CAUSES: Final = 4
 _LOOK_AHEAD: Final = 4
+_GROUP: Final[Any] = getattr(builtins, "BaseExceptionGroup", None)
+"""Python 3.10 has none."""
 
 
 def describe(
@@ -69,7 +72,18 @@ def _stack(
         current, link = _cause(current)
         if current is not None and len(seen) < _MAX_CAUSES:
             parts.insert(0, link)
+    members = _members(exc)
+    for number, member in enumerate(members[:_MAX_CAUSES], 1):
+        parts.append(f"\nSub-exception {number} of {len(members)}:\n\n")
+        parts += _stack(member, redactor, message_bytes, values=values)
     return parts
+
+
+def _members(exc: BaseException) -> tuple[BaseException, ...]:
+    """What an exception group holds; nothing for other exceptions."""
+    if _GROUP is None or not reading.is_subclass(type(exc), _GROUP):
+        return ()
+    return _GROUP.exceptions.__get__(exc)
 
 
 def _cause(exc: BaseException) -> tuple[BaseException | None, str]:

@@ -23,6 +23,7 @@ from opentelemetry.instrumentation.pocketflow.capture.preview import (
     dumps,
     preview,
     shape,
+    size_in_bytes,
 )
 from opentelemetry.instrumentation.pocketflow.capture.reading import size_of
 from opentelemetry.instrumentation.pocketflow.capture.watch import StoreWatch, can_watch, fit
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from opentelemetry.instrumentation.pocketflow.config import Content as Level
 
 _DEFAULT_ACTION: Final = "default"
+_MAX_LATE_ITEMS: Final = 100
 _MAX_ACTION_CHARS: Final = 120
 _NANOS: Final = 1e9  # in a second
 
@@ -51,7 +53,7 @@ _NANOS: Final = 1e9  # in a second
 class BatchState:
     """Counts the items of the batch that a run works on."""
 
-    __slots__ = ("failed", "fallbacks", "of_nodes", "retried", "started", "traced")
+    __slots__ = ("failed", "fallbacks", "late", "of_nodes", "retried", "started", "traced")
 
     def __init__(self, *, of_nodes: bool) -> None:
         self.of_nodes = of_nodes
@@ -60,6 +62,12 @@ class BatchState:
         self.retried = 0
         self.fallbacks = 0
         self.traced = 0
+        self.late = 0
+
+    def may_open_late(self) -> bool:
+        """May one more item beyond the cap have a span, since something in it failed?"""
+        self.late += 1
+        return self.late <= _MAX_LATE_ITEMS
 
     def next_index(self) -> int:
         """The position of the item that starts now."""
@@ -281,8 +289,19 @@ class NodeRun(Frame):
 
     def record_exception(self, span: Span, exc: BaseException) -> None:
         """Adds an exception to the span that it left, this one's or one below it."""
-        failure = self.session.describe_failure(exc, self._show, self.shares)
+        stack_bytes = self.shares.stacktrace
+        if span is not self.span:
+            stack_bytes *= 2  # the span of an item or attempt carries little else
+        else:
+            stack_bytes += self._spare_bytes()
+        failure = self.session.describe_failure(exc, self._show, self.shares, stack_bytes)
         spans.add_exception(span, failure)
+
+    def _spare_bytes(self) -> int:
+        """What input and output leave of their shares, where that is known."""
+        shares = self.shares
+        used = (size_in_bytes(text or "") for text in (self._input, self._output))
+        return max(shares.input + shares.output - sum(used), 0)
 
     def expect_items(self, items: object) -> None:
         """`exec` is about to work on a batch."""

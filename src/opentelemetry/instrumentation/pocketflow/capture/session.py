@@ -69,10 +69,12 @@ class Session:
             attributes[semconv.BATCH_SIZE] = size
         return attributes
 
-    def describe_failure(self, exc: BaseException, content: Content, shares: Shares) -> Failure:
+    def describe_failure(
+        self, exc: BaseException, content: Content, shares: Shares, stack_bytes: int
+    ) -> Failure:
         """An exception as text, as far as the content level allows."""
         return failures.describe(
-            exc, self.redactor, shares.message, shares.stacktrace, values=content == "values"
+            exc, self.redactor, shares.message, stack_bytes, values=content == "values"
         )
 
     def name_of(self, node: object) -> str:
