@@ -115,7 +115,7 @@ class _Instrumentation:
             original = vars(owner).get(name)
             if original is None:
                 continue
-            wrapper = MethodWrapper(owner, name, hook(session, original, owner))
+            wrapper = MethodWrapper(owner, name, hook(session, original, owner).__call__)
             setattr(owner, name, wrapper)
             self._wrapped.append(_Wrapped(owner, name, original, wrapper))
 
