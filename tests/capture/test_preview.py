@@ -293,6 +293,25 @@ def test_a_large_item_leaves_room_for_others() -> None:
     assert (shown["title"], shown["tags"]) == ("T", ["a", "b"])
 
 
+def test_what_fits_is_shown_whole() -> None:
+    """No item is cut because it is larger than its share, where there is room for all."""
+    value = {"page": "x" * 300, "notes": [{"text": "y" * 200}, "z"], "title": "T"}
+    size = bytes_of(value, PLENTY)
+    assert show(value, size) == value
+    assert show(value, size - 1) != value
+    assert show([value, "x" * 5_000], 3 * size)[0] == value
+
+
+def test_few_items_that_say_something() -> None:
+    """Of many messages, the first are shown with a part of their text, and not only their names."""
+    messages = [{"role": "user", "content": "hello there " * 20} for _ in range(9)]
+    shown = show({"messages": messages, "n": 1}, 600)
+    *first, marker = shown["messages"]
+    assert marker == {"$cut": {"length": 9}}
+    assert first
+    assert all(one["content"]["head"].startswith("hello there ") for one in first)
+
+
 def test_cut_containers_tell_their_size() -> None:
     """Lists at their end, objects by a member, and small budgets in place of the whole."""
     assert show(list(range(1_000)), 60) == [*range(14), {"$cut": {"length": 1_000}}]

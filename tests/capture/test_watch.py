@@ -308,6 +308,30 @@ def test_an_unwatched_value_still_shows_when_its_length_changes() -> None:
     ]
 
 
+def test_what_changes_while_it_is_told_is_told_next_time() -> None:
+    """An operation shows what was found, so that the next one can be applied to it."""
+    value: list[Any] = ["a"]
+
+    class Meddling(Redactor):
+        """Changes the value at the worst moment, as another thread may."""
+
+        def text(self, text: str) -> str:
+            if len(value) < 3:
+                value.append("b")
+            return super().text(text)
+
+    store: dict[str, Any] = {}
+    seen = StoreWatch(store, "values", Meddling(), ROOMY, 1_000, None)
+    store["new"] = value
+    seen.mark("prep")
+    seen.mark("post")
+    assert [(one["path"], one["value"]) for one in operations(seen)] == [
+        ("/new", ["a"]),
+        ("/new/1", "b"),
+        ("/new/2", "b"),
+    ]
+
+
 @pytest.mark.parametrize("kind", ["dict", "list", "deque", "set", "namespace", "nested"])
 def test_patches_stay_true_while_another_thread_changes_the_store(kind: str) -> None:
     """Nothing is raised, and when the thread rests, all is told."""

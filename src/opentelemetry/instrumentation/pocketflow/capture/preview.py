@@ -47,7 +47,9 @@ _MAX_INT_BITS: Final = 256
 _LOOK_AHEAD: Final = 256
 """Characters beyond a cut that redaction sees, so that a secret at the border is recognised."""
 _FAIR_SHARES: Final = 4
-"""The first of many items may take a fourth of what is left, so that others find room."""
+"""The first of many items may take a fourth of what is left, so that others find room,"""
+_TELLING_BYTES: Final = 128
+"""but at least that: few items that say something are better than many that don't."""
 
 _MARKERS: Final = frozenset({"cut", "opaque", "cycle"})
 
@@ -164,6 +166,10 @@ def cut_middle(text: str, budget: int) -> str:
     return head.decode(errors="ignore") + marker + tail.decode(errors="ignore")
 
 
+class _DoesNotFitError(Exception):
+    """Something would have to be cut, where a value is to be shown whole or not at all."""
+
+
 class _Preview:
     """One walk through one value. `show` returns the picture and the bytes it takes."""
 
@@ -172,6 +178,8 @@ class _Preview:
         self._past = past
         self._path = [id(container) for container in around]
         """Of the containers being shown, to notice cycles."""
+        self._whole = False
+        """Is nothing to be cut, for now?"""
 
     def show(self, value: object, budget: int, recorded: Recorded | None) -> tuple[Json, int]:
         budget = max(budget, MIN_BYTES)
@@ -183,11 +191,14 @@ class _Preview:
         return self._show_other(value, kind, budget)
 
     def _show_text(self, value: str, budget: int) -> tuple[Json, int]:
+        is_seen = len(value) <= budget + _LOOK_AHEAD
+        if self._whole and not is_seen:
+            raise _DoesNotFitError
         text = _head(value, budget, self._redactor)
-        if len(value) <= budget + _LOOK_AHEAD:  # then it is all there
-            size = size_in_bytes(_quote(text))
-            if size <= budget:
-                return text, size
+        if is_seen and (size := size_in_bytes(_quote(text))) <= budget:
+            return text, size
+        if self._whole:
+            raise _DoesNotFitError
         cut: dict[str, Json] = {"$cut": "str", "length": len(value), "head": ""}
         room = budget - _size(cut) + 2
         cut["head"] = head = _quoted_head(text, room)
@@ -244,21 +255,48 @@ class _Preview:
             return _cut_whole(name, length)
         self._path.append(id(value))
         try:
-            keys, items = contents
             children: Mapping[int, Recorded] = {} if recorded is None else recorded.children
-            if keys is None:
-                shown = self._show_sequence(items, length, budget, children)
-            else:
-                shown = self._show_mapping(keys, items, length, budget, children)
+            shown = self._show_contents(*contents, length, budget, children)
         finally:
             self._path.pop()
         return shown or _cut_whole(name, length)
 
+    def _show_contents(
+        self,
+        keys: list[Any] | None,
+        items: list[Any],
+        length: int,
+        budget: int,
+        children: Mapping[int, Recorded],
+    ) -> tuple[Json, int] | None:
+        """First without shares for the items: what is small enough is shown whole."""
+        if not self._whole and len(items) == length:
+            self._whole = True
+            try:
+                return self._show_items(keys, items, length, budget, children)
+            except _DoesNotFitError:
+                pass
+            finally:
+                self._whole = False
+        return self._show_items(keys, items, length, budget, children)
+
+    def _show_items(
+        self,
+        keys: list[Any] | None,
+        items: list[Any],
+        length: int,
+        budget: int,
+        children: Mapping[int, Recorded],
+    ) -> tuple[Json, int] | None:
+        space = _Space(budget, length, shares=not self._whole)
+        if keys is None:
+            return self._show_sequence(items, length, space, children)
+        return self._show_mapping(keys, items, length, space, children)
+
     def _show_sequence(
-        self, items: list[Any], length: int, budget: int, children: Mapping[int, Recorded]
+        self, items: list[Any], length: int, space: _Space, children: Mapping[int, Recorded]
     ) -> tuple[Json, int] | None:
         shown: list[Json] = []
-        space = _Space(budget, length)
         for index, item in enumerate(items):
             child, size = self.show(item, space.share(), children.get(index))
             if not space.take(size):
@@ -277,11 +315,10 @@ class _Preview:
         keys: list[Any],
         items: list[Any],
         length: int,
-        budget: int,
+        space: _Space,
         children: Mapping[int, Recorded],
     ) -> tuple[Json, int] | None:
         shown: list[tuple[str, Json]] = []
-        space = _Space(budget, length)
         for index, (key, item) in enumerate(zip(keys, items, strict=True)):
             name = key_text(key, self._redactor)
             name_size = size_in_bytes(_quote(name)) + 1
@@ -307,13 +344,15 @@ class _Space:
     Args:
         budget: bytes for all of it.
         items: how many items it has in all.
+        shares: may an item take only its share of what is left? Else all items have to fit.
     """
 
-    __slots__ = ("_budget", "_items", "_sizes", "_sum")
+    __slots__ = ("_budget", "_items", "_shares", "_sizes", "_sum")
 
-    def __init__(self, budget: int, items: int) -> None:
+    def __init__(self, budget: int, items: int, *, shares: bool) -> None:
         self._budget = budget
         self._items = items
+        self._shares = shares
         self._sizes: list[int] = []
         self._sum = 1  # the opening bracket; each item has a comma or the closing bracket
 
@@ -326,13 +365,20 @@ class _Space:
         """Bytes that the next item may take after its name."""
         items_left = self._items - len(self._sizes)
         left = self._budget - self._sum - name_size - 1
-        if items_left > 1:
-            left -= MIN_BYTES  # for a marker
-        return left // min(max(items_left, 1), _FAIR_SHARES)
+        if not self._shares or items_left <= 1:
+            return left
+        left -= MIN_BYTES  # for a marker
+        return max(left // min(items_left, _FAIR_SHARES), min(left, _TELLING_BYTES))
 
     def take(self, size: int) -> bool:
-        """Takes the bytes of one more item, if there are as many."""
+        """Takes the bytes of one more item, if there are as many.
+
+        Raises:
+            _DoesNotFitError: there are not, and all items have to fit.
+        """
         if self._sum + size + 1 > self._budget:
+            if not self._shares:
+                raise _DoesNotFitError
             return False
         self._sizes.append(size)
         self._sum += size + 1
