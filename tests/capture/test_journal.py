@@ -433,6 +433,21 @@ def test_top_level_keys_are_watched_beyond_any_limit() -> None:
     assert run.journal.unwatched == 1
 
 
+def test_what_has_gone_makes_room() -> None:
+    """A limit that is enough for what is there stays enough, however much comes and goes."""
+    store: dict[str, Any] = {}
+    run = Listener(Journal(store, 10))
+    for turn in range(30):
+        store["a"] = [turn, [turn]]
+        run.mark(POST)
+        store["a"] = {"k": (turn, turn)}
+        run.mark(POST)
+        assert run.journal.unwatched == 0
+        if turn % 2:
+            del store["a"]
+            run.mark(POST)
+
+
 @pytest.mark.parametrize(
     "store", [{"a": {"b": [1]}}, [1, {"a": [2]}], (1, [2])], ids=["dict", "list", "tuple"]
 )

@@ -667,6 +667,18 @@ def test_every_text_keeps_its_budget(
         assert sum(len(name.encode()) for name in real) <= budget
 
 
+def test_a_patch_fills_its_budget_and_not_a_byte_more() -> None:
+    """Whatever the budget, brackets and commas included."""
+    for budget in range(100, 800):
+        store: dict[str, Any] = {}
+        seen = watch(store, shares=Shares(*[budget] * 10))
+        store.update({f"k{number}": number for number in range(15)})
+        seen.mark("post")
+        record = closed(seen)
+        assert len(record.patch) <= budget
+        assert record.omitted == 15 - len(json.loads(record.patch))
+
+
 def test_changes_without_room_are_counted() -> None:
     """What is there is whole; what is not is a number."""
     store: dict[str, Any] = {}
@@ -776,11 +788,12 @@ def test_everything_is_let_go_in_the_end() -> None:
     alive = [weakref.ref(one) for one in (store, *objects)]
     vars(store).update(log=[objects[0]], table={objects[1]: [1]}, gone=objects[2])
     left, right = watch(store), watch(store)
-    for seen in (left, right, left):
-        vars(store)["table"][objects[1]] = [2, seen, objects[3]][:1]
+    for turn, seen in enumerate((left, right, left)):
+        vars(store)["table"][objects[1]] = [turn]
         vars(store)["log"].append(objects[3])
         vars(store).pop("gone", None)
         seen.mark("post")
+    assert right.branch.conflicts
     left.close()
     right.close()
     del store, objects
