@@ -593,3 +593,20 @@ def test_the_members_of_an_exception_group_are_told() -> None:
     [event] = trace.node("Groups").events
     for part in ("Sub-exception 1 of 2", "ValueError: first", "KeyError: 'second'"):
         assert part in str(event["exception.stacktrace"])
+
+
+def test_a_long_message_is_cut_with_its_true_size() -> None:
+    """However long it is, and without the first part of a secret at the cut."""
+    secret = "sk-" + "ant-" + "a1B2" * 12
+
+    class Long(Node):
+        def exec(self, prep_res: Any) -> Any:
+            raise ValueError("x" * 900 + secret + "y" * 100_000)
+
+    trace = traced(lambda stage: stage.run(Long()), raises=ValueError)
+
+    [event] = trace.node("Long").events
+    message = str(event["exception.message"])
+    assert f"({900 + len(secret) + 100_000} characters in all)" in message
+    assert len(message.encode()) <= 183
+    assert "sk-" not in message

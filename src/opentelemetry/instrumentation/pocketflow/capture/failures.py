@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 _OWN_FILES: Final = (str(Path(__file__).parents[1]), str(Path(wrapt.__file__).parent))
 _MAX_FRAMES: Final = 40
 _MAX_CAUSES: Final = 4
-_LOOK_AHEAD: Final = 4
+_SEEN_TIMES: Final = 4
+"""How much of a long message is looked at, in lengths of what is shown."""
+_LOOK_AHEAD: Final = 256
+"""Characters beyond that, so that a secret at the border is recognised."""
 _GROUP: Final[Any] = getattr(builtins, "BaseExceptionGroup", None)
 """Python 3.10 has none."""
 
@@ -53,7 +56,12 @@ def _message(exc: BaseException, redactor: Redactor, limit: int) -> str:
     text = guard.of_user(str, exc, "<no message: str() of the exception failed>")
     if type(text) is not str:
         text = str.__str__(text)
-    return preview.cut_middle(redactor.text(text[: limit * _LOOK_AHEAD]), limit)
+    most = limit * _SEEN_TIMES
+    seen = redactor.text(text[: most + _LOOK_AHEAD])
+    if len(text) <= most + _LOOK_AHEAD:
+        return preview.cut_middle(seen, limit)
+    # The end may hold the first part of a secret, which has no shape.
+    return preview.cut_middle(seen[: max(len(seen) - _LOOK_AHEAD, 0)], limit, len(text))
 
 
 def _stack(

@@ -153,12 +153,19 @@ def cut_text(text: str, limit: int) -> str:
     return encodable(text if len(text) <= limit else f"{text[: limit - 1]}…")
 
 
-def cut_middle(text: str, budget: int) -> str:
-    """The text within `budget` bytes: its beginning and end, and between them what was left out."""
+def cut_middle(text: str, budget: int, whole: int | None = None) -> str:
+    """The text within `budget` bytes: its beginning and end, and between them its true size.
+
+    Args:
+        text: what may be shown.
+        budget: bytes of UTF-8.
+        whole: the characters of the text that this one was cut from, if it was.
+    """
     raw = text.encode("utf-8", "backslashreplace")
-    if len(raw) <= budget:
+    if len(raw) <= budget and whole is None:
         return raw.decode()
-    marker = f"\n… ({len(raw)} bytes in all) …\n"
+    size = f"{len(raw)} bytes" if whole is None else f"{whole} characters"
+    marker = f"\n… ({size} in all) …\n"
     room = budget - size_in_bytes(marker)
     if room < 0:
         return raw[: max(budget, 0)].decode(errors="ignore")
