@@ -84,3 +84,34 @@ def test_every_name_is_in_the_table() -> None:
     assert len(names) > 60
     for name in names:
         assert f"| `{name}` |" in README
+
+
+DEPTH = """
+import sys
+from pocketflow import Flow, Node
+if sys.argv[1:]:
+    from opentelemetry.instrumentation.pocketflow import PocketFlowInstrumentor
+    from opentelemetry.sdk.trace import TracerProvider
+    PocketFlowInstrumentor().instrument(tracer_provider=TracerProvider(), resource=False)
+depth = 0
+class Deeper(Node):
+    def exec(self, prep_res):
+        global depth
+        depth += 1
+        Flow(start=Deeper()).run({})
+try:
+    Flow(start=Deeper()).run({})
+except RecursionError:
+    print(depth)
+"""
+
+
+def test_nested_flows_reach_a_quarter_of_the_depth_at_least() -> None:
+    """The limit that the README names: about a third, on the Python versions that we support."""
+    depths: list[int] = []
+    for mode in ([], ["traced"]):
+        command = [sys.executable, "-c", DEPTH, *mode]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        depths.append(int(done.stdout))
+    plain, traced = depths
+    assert plain // 4 <= traced < plain

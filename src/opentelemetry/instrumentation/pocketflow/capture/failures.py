@@ -23,8 +23,6 @@ _MAX_FRAMES: Final = 40
 _MAX_CAUSES: Final = 4
 _SEEN_TIMES: Final = 4
 """How much of a long message is looked at, in lengths of what is shown."""
-_LOOK_AHEAD: Final = 256
-"""Characters beyond that, so that a secret at the border is recognised."""
 _GROUP: Final[Any] = getattr(builtins, "BaseExceptionGroup", None)
 """Python 3.10 has none."""
 
@@ -57,11 +55,9 @@ def _message(exc: BaseException, redactor: Redactor, limit: int) -> str:
     if type(text) is not str:
         text = str.__str__(text)
     most = limit * _SEEN_TIMES
-    seen = redactor.text(text[: most + _LOOK_AHEAD])
-    if len(text) <= most + _LOOK_AHEAD:
-        return preview.cut_middle(seen, limit)
-    # The end may hold the first part of a secret, which has no shape.
-    return preview.cut_middle(seen[: max(len(seen) - _LOOK_AHEAD, 0)], limit, len(text))
+    seen = preview.redacted_head(text, most, redactor)
+    whole = len(text) if len(text) > most + preview.LOOK_AHEAD else None
+    return preview.cut_middle(seen, limit, whole)
 
 
 def _stack(

@@ -44,7 +44,7 @@ _MAX_KEY_PARTS: Final = 4
 """Of a tuple that is a key."""
 _MAX_INT_BITS: Final = 256
 """Larger integers are cut: writing them is quadratic, and the interpreter may refuse to."""
-_LOOK_AHEAD: Final = 256
+LOOK_AHEAD: Final = 256
 """Characters beyond a cut that redaction sees, so that a secret at the border is recognised."""
 _FAIR_SHARES: Final = 4
 """The first of many items may take a fourth of what is left, so that others find room,"""
@@ -198,10 +198,10 @@ class _Preview:
         return self._show_other(value, kind, budget)
 
     def _show_text(self, value: str, budget: int) -> tuple[Json, int]:
-        is_seen = len(value) <= budget + _LOOK_AHEAD
+        is_seen = len(value) <= budget + LOOK_AHEAD
         if self._whole and not is_seen:
             raise _DoesNotFitError
-        text = _head(value, budget, self._redactor)
+        text = redacted_head(value, budget, self._redactor)
         if is_seen and (size := size_in_bytes(_quote(text))) <= budget:
             return text, size
         if self._whole:
@@ -439,17 +439,17 @@ def _named(marker: str, name: str, budget: int) -> tuple[Json, int]:
     return shown, size
 
 
-def _head(text: str, limit: int, redactor: Redactor) -> str:
+def redacted_head(text: str, limit: int, redactor: Redactor) -> str:
     """The first `limit` characters of a text or somewhat more, redacted; the text if it is short.
 
     However long the text is, no more than these are looked at.
     """
-    if len(text) <= limit + _LOOK_AHEAD:
+    if len(text) <= limit + LOOK_AHEAD:
         return encodable(redactor.text(text))
-    seen = redactor.text(text[: limit + _LOOK_AHEAD])
+    seen = redactor.text(text[: limit + LOOK_AHEAD])
     # The end may hold the first part of a secret, which has no shape. What was hidden made the
     # text shorter, so that it is not enough to take the first `limit` characters.
-    return encodable(seen[: max(len(seen) - _LOOK_AHEAD, 0)])
+    return encodable(seen[: max(len(seen) - LOOK_AHEAD, 0)])
 
 
 def _quoted_head(text: str, room: int) -> str:
@@ -474,8 +474,8 @@ def _text_of_key(key: object, redactor: Redactor) -> str:
 
 
 def _short(text: str, redactor: Redactor) -> str:
-    head = _head(text, _MAX_KEY_CHARS, redactor)
-    was_cut = len(text) > _MAX_KEY_CHARS + _LOOK_AHEAD
+    head = redacted_head(text, _MAX_KEY_CHARS, redactor)
+    was_cut = len(text) > _MAX_KEY_CHARS + LOOK_AHEAD
     return cut_text(f"{head}…" if was_cut else head, _MAX_KEY_CHARS)
 
 
@@ -497,7 +497,7 @@ def _text_of_other(key: object) -> str:
     if name is not None:
         return name
     if type(key) is bytes:
-        return repr(key[: _MAX_KEY_CHARS + _LOOK_AHEAD])
+        return repr(key[: _MAX_KEY_CHARS + LOOK_AHEAD])
     if reading.kind_of(key) is Kind.TEXT or type(key) is complex:
         return reading.text_of(key)
     if reading.is_instance(key, str):
