@@ -370,7 +370,10 @@ def test_the_distros_defaults_suffice(collector: Collector, workdir: Path) -> No
 
 @pytest.mark.parametrize(
     "switch",
-    [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "pocketflow"}],
+    [
+        {"OTEL_SDK_DISABLED": "true"},
+        {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": f"{programs.CLIENTS},pocketflow"},
+    ],
     ids=["SDK off", "instrumentation off"],
 )
 def test_the_standard_switches_turn_it_off(

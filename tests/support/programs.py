@@ -33,6 +33,9 @@ KEPT_VARIABLES = (
 )
 """All that a program sees of our own environment: no OTEL_*, no PYTHON*, no proxy."""
 
+CLIENTS = "anthropic,google-genai,google_genai,google_generativeai,ollama,openai"
+"""The instrumentations of model clients, by the names of their entry points."""
+
 TIMEOUT = 90.0
 """Seconds after which a program under test counts as hung."""
 
@@ -129,6 +132,9 @@ def run(
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a program under test: `KEPT_VARIABLES` and what `extra` adds."""
+    """Return the environment of a program under test: `KEPT_VARIABLES` and what `extra` adds.
+
+    The instrumentations of model clients are off: importing the clients would take seconds.
+    """
     kept = {key: os.environ[key] for key in KEPT_VARIABLES if key in os.environ}
-    return {**kept, **(extra or {})}
+    return {**kept, "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": CLIENTS, **(extra or {})}
