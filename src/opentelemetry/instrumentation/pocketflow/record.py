@@ -6,6 +6,10 @@ Every text in them is bounded and redacted already. Durations are in seconds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,54 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """What some model calls used. None is what none of them told."""
+
+    calls: int
+    unmetered: int = 0
+    """Calls whose tokens nobody told."""
+    input: int | None = None
+    output: int | None = None
+    cached: int | None = None
+    cache_write: int | None = None
+    reasoning: int | None = None
+    cost: Decimal | None = None
+
+    @property
+    def total(self) -> int | None:
+        """Input and output."""
+        if self.input is None and self.output is None:
+            return None
+        return (self.input or 0) + (self.output or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCalls:
+    """The model calls that have no span but the one they are told on."""
+
+    tokens: Tokens
+    provider: str | None
+    model: str | None
+    """None where there are several."""
+    operation: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the model calls in one span and below it used."""
+
+    total: Tokens
+    wasted: Tokens | None
+    """That of failed attempts; it is in the total as well."""
+    by_model: tuple[tuple[str, Tokens], ...]
+    """Empty where all calls were of one model."""
+    unpriced: tuple[str, ...]
+    """Models of calls without a known price."""
+    currency: str
+    own: OwnCalls | None
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One run of a node, a flow or an item."""
 
@@ -109,6 +161,7 @@ class Run:
     store: Store | None
     content: Content
     route: Route | None
+    usage: Usage | None
     cancelled: bool
     error_type: str | None
 
@@ -129,6 +182,7 @@ class Item:
     attempts: Attempts | None = None
     content: Content | None = None
     route: Route | None = None
+    usage: Usage | None = None
     cancelled: bool = False
     error_type: str | None = None
 
@@ -139,5 +193,21 @@ class Attempt:
 
     wait: float | None = None
     """Seconds of the wait that follows."""
+    usage: Usage | None = None
     cancelled: bool = False
     error_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PricedCall:
+    """One model call, as the meters count it. None is what nobody told: it is not zero."""
+
+    provider: str | None = None
+    model: str | None = None
+    operation: str | None = None
+    input_tokens: int | None = None
+    """All input, cached or not."""
+    output_tokens: int | None = None
+    """All output, reasoning included."""
+    cost: Decimal | None = None
+    currency: str = "USD"

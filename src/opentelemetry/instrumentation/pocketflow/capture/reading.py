@@ -108,6 +108,9 @@ _frozenset_len: Final[Callable[[Any], int]] = frozenset[Any].__len__
 _frozenset_iter: Final[Callable[[Any], Iterator[Any]]] = frozenset[Any].__iter__
 _deque_len: Final[Callable[[Any], int]] = deque[Any].__len__
 _deque_iter: Final[Callable[[Any], Iterator[Any]]] = deque[Any].__iter__
+_list_item: Final[Callable[[Any, int], Any]] = list[Any].__getitem__
+_tuple_item: Final[Callable[[Any, int], Any]] = tuple[Any, ...].__getitem__
+_deque_item: Final[Callable[[Any, int], Any]] = deque[Any].__getitem__
 
 # `type`'s own descriptors, so that a metaclass's `__getattribute__` is never asked.
 _namespace_of: Final[Callable[[type], dict[str, Any]]] = type.__dict__["__dict__"].__get__
@@ -123,6 +126,7 @@ _MODEL_MARKS: Final = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fi
 """What makes a class a plain record, by the library that made it one."""
 
 _PYDANTIC_EXTRA: Final = "__pydantic_extra__"
+_PYDANTIC_PRIVATE: Final = "__pydantic_private__"
 
 
 class PerClass(Generic[T]):
@@ -226,6 +230,26 @@ def first_contents(value: Any, kind: Kind, most: int) -> tuple[list[Any] | None,
     return None, list(islice(_ITERATE[kind](value), most))
 
 
+def last_of(value: Any, kind: Kind) -> Any:
+    """The last item of a list, tuple or deque.
+
+    Raises:
+        IndexError: it has no items.
+    """
+    # Not -1: for that index, a deque asks for the `__len__` of the subclass.
+    return _ITEM[kind](value, max(length_of(value, kind) - 1, 0))
+
+
+def private_fields(value: object) -> dict[str, Any] | None:
+    """The private attributes of a pydantic model, not a copy; None where it has none."""
+    getter = _private_getter_of(type(value))
+    try:
+        own = getter(value) if getter is not None else None
+    except AttributeError:  # unset, as in a model made without validation
+        return None
+    return cast("dict[str, Any]", own) if type(own) is dict else None
+
+
 def text_of(value: object) -> str:
     """`str()` of a value of kind `TEXT`, or of a number, without running code of a user's class."""
     if type(value) is dt.datetime or type(value) is dt.time:
@@ -308,6 +332,11 @@ _ITERATE: Final[dict[Kind, Callable[[Any], Iterator[Any]]]] = {
     Kind.SET: lambda value: (_set_iter if _is_set(value) else _frozenset_iter)(value),
     Kind.DEQUE: _deque_iter,
 }
+_ITEM: Final[dict[Kind, Callable[[Any, int], Any]]] = {
+    Kind.LIST: _list_item,
+    Kind.TUPLE: _tuple_item,
+    Kind.DEQUE: _deque_item,
+}
 
 
 def is_subclass(cls: type, base: type) -> bool:
@@ -353,4 +382,14 @@ def _kind_of_class(cls: type, is_record: bool) -> Kind:  # noqa: FBT001 - privat
     return Kind.FIELDS if is_record else Kind.OPAQUE
 
 
+def _find_private_getter(cls: type) -> Getter | None:
+    for _, namespace in namespaces(cls):
+        attribute = namespace.get(_PYDANTIC_PRIVATE)
+        # Only the slot that the interpreter made: a property of the user is never called.
+        if type(attribute) is types.MemberDescriptorType:
+            return attribute.__get__
+    return None
+
+
 _facts_of: Final = PerClass(_read_class)
+_private_getter_of: Final = PerClass(_find_private_getter)
