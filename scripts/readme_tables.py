@@ -1,4 +1,4 @@
-"""Writes the README's tables of spans, attributes and options out of the code.
+"""Writes the README's tables of attributes, metrics and options out of the code.
 
 ``python scripts/readme_tables.py`` writes them; with ``--check`` it only tells, by its exit code,
 whether they are as the code says.
@@ -15,6 +15,8 @@ from opentelemetry.instrumentation.pocketflow import Config, config, semconv
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+METRIC = "metric"
+"""What the docstring of a metric's name begins with, where an attribute's has its spans."""
 
 
 def documented(source: Path) -> list[tuple[str, str]]:
@@ -42,10 +44,33 @@ def attribute_table() -> str:
         name = getattr(semconv, constant)
         places, separator, rest = text.partition(": ")
         kind, dot, meaning = rest.partition(". ")
-        if "." not in name or not separator or not dot:
+        if "." not in name or not separator or not dot or places == METRIC:
             continue
         lines.append(f"| `{name}` | {places} | {kind.strip('.')} | {cell(meaning)} |")
     return "\n".join(lines)
+
+
+def metric_table() -> str:
+    """Every metric: its instrument, unit, meaning and attributes."""
+    lines = ["| metric | instrument | unit | meaning | attributes |", "|---|---|---|---|---|"]
+    for constant, text in documented(Path(semconv.__file__)):
+        place, _, rest = text.partition(": ")
+        if place != METRIC:
+            continue
+        kind, _, prose = rest.partition(". ")
+        instrument, _, unit = kind.partition(", ")
+        meaning, attributes = split_attributes(prose)
+        name = getattr(semconv, constant)
+        row = (f"`{name}`", instrument, f"`{unit}`", cell(meaning), cell(attributes))
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
+def split_attributes(prose: str) -> tuple[str, str]:
+    """A metric's meaning, with its source, and its attributes; these stand between the two."""
+    meaning, _, rest = prose.partition(" Attributes: ")
+    attributes, sourced, source = rest.partition(" Source: ")
+    return meaning + sourced + source, attributes.removesuffix(".")
 
 
 def option_table() -> str:
@@ -56,9 +81,11 @@ def option_table() -> str:
     for field in fields(Config):
         default = getattr(defaults, field.name)
         shown = f"`{default!r}`" if isinstance(default, (str, int)) else default_text(default)
-        variable = config.VARIABLES[field.name]
+        # A function can't stand in the environment.
+        variable = config.VARIABLES.get(field.name)
+        named = f"`{variable}`" if variable else "in code only"
         meaning = cell(meanings[field.name])
-        lines.append(f"| `{field.name}` | `{variable}` | {shown} | {meaning} |")
+        lines.append(f"| `{field.name}` | {named} | {shown} | {meaning} |")
     return "\n".join(lines)
 
 
@@ -73,9 +100,20 @@ def cell(text: str) -> str:
 
 
 def filled(readme: str) -> str:
-    """The README with each table between its markers."""
-    for name, table in (("attributes", attribute_table()), ("options", option_table())):
+    """The README with each table between its markers.
+
+    Raises:
+        SystemExit: A marker is missing, so there is no place for the table.
+    """
+    tables = {
+        "attributes": attribute_table(),
+        "metrics": metric_table(),
+        "options": option_table(),
+    }
+    for name, table in tables.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        if begin not in readme or end not in readme:
+            sys.exit(f"README.md: no place for a table between {begin} and {end}")
         before, _, rest = readme.partition(begin)
         _, _, after = rest.partition(end)
         readme = f"{before}{begin}\n{table}\n{end}{after}"

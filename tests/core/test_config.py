@@ -48,6 +48,13 @@ def test_it_is_frozen() -> None:
         ("module", [], ValueError, ["module=[]", "at least one"]),
         ("openinference", 1, TypeError, ["openinference=1", "True or False"]),
         ("resource", "no", TypeError, ["resource='no'", "True or False"]),
+        ("currency", "Euro", ValueError, ["currency='Euro'", "three letters"]),
+        ("currency", None, ValueError, ["currency=None", "three letters"]),
+        ("price", 0.5, TypeError, ["price=0.5", "function"]),
+        ("usage_recognisers", len, TypeError, ["usage_recognisers=", "sequence of functions"]),
+        ("usage_recognisers", [3], TypeError, ["usage_recognisers=[3]", "3 is not a function"]),
+        ("baggage", "on", TypeError, ["baggage='on'", "True or False"]),
+        ("strict", None, TypeError, ["strict=None", "True or False"]),
     ],
 )
 def test_a_wrong_value_is_named_when_it_is_given(
@@ -81,6 +88,9 @@ def test_an_unknown_option_is_an_error_that_lists_the_options() -> None:
         ("module", "myapp.flow100,pocketflow", ("myapp.flow100", "pocketflow")),
         ("openinference", "off", False),
         ("resource", "false", False),
+        ("currency", "eur", "EUR"),
+        ("baggage", "true", True),
+        ("strict", "1", True),
     ],
 )
 def test_every_option_can_be_set_in_the_environment(
@@ -92,8 +102,9 @@ def test_every_option_can_be_set_in_the_environment(
 
 
 def test_every_option_has_a_case_above() -> None:
-    """A new option can't be forgotten here."""
-    assert set(VARIABLES) == {field.name for field in fields(Config)}
+    """A new option can't be forgotten here; only functions have no variable."""
+    functions = {"price", "usage_recognisers"}
+    assert set(VARIABLES) == {field.name for field in fields(Config)} - functions
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """A real OTLP collector process (rotel) on free loopback ports, and what it passed on.
 
 The program under test sends to rotel over http or grpc; rotel sends on, over http, to a small
-receiver in the test process, which decodes what comes. So a span counts as received only once a
-collector that is not ours has understood it.
+receiver in the test process, which decodes what comes. So a span or a metric counts as received
+only once a collector that is not ours has understood it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from support.received import ReceivedSpan, decode, sorted_names
+from support.received import (
+    ReceivedPoint,
+    ReceivedSpan,
+    decode,
+    decode_metrics,
+    sorted_names,
+)
 
 if typing.TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -89,13 +98,21 @@ class Collector:
         return self._receiver.spans()
 
     def drain(self) -> list[ReceivedSpan]:
-        """Stop the collector and return everything that it ever received.
+        """Stop the collector and return all spans that it ever received.
 
         Rotel sends on what it holds before it ends, so nothing can follow: this is the way to
         assert that something did *not* arrive, or arrived only once.
         """
         self._agent.stop()
         return self._receiver.spans()
+
+    def drain_metrics(self) -> list[ReceivedPoint]:
+        """Stop the collector, as `drain` does, and return the data points that it ever received.
+
+        A program that exports more than once sends each point as often, its sums growing.
+        """
+        self._agent.stop()
+        return self._receiver.points()
 
 
 @contextlib.contextmanager
@@ -142,7 +159,8 @@ def _agent_path() -> Path:
     return Path(spec.origin).with_name("rotel-agent")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a loopback port that is free now, and may be taken by the time somebody binds it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
@@ -173,8 +191,8 @@ class _Agent:
     """The rotel process and its log file."""
 
     def __init__(self, log_path: Path, sink_url: str) -> None:
-        self.http_port = _free_port()
-        self.grpc_port = _free_port()
+        self.http_port = free_port()
+        self.grpc_port = free_port()
         self._log_path = log_path
         with log_path.open("wb") as log:
             self._process = subprocess.Popen(
@@ -245,6 +263,7 @@ class _Receiver:
 
     def __init__(self) -> None:
         self._spans: list[ReceivedSpan] = []
+        self._points: list[ReceivedPoint] = []
         self._arrived = threading.Condition()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
@@ -265,22 +284,36 @@ class _Receiver:
         with self._arrived:
             return list(self._spans)
 
+    def points(self) -> list[ReceivedPoint]:
+        """Return the data points that have arrived so far."""
+        with self._arrived:
+            return list(self._points)
+
     def wait_until(self, reached: Callable[[Sequence[ReceivedSpan]], bool], timeout: float) -> bool:
         """Block until `reached` holds for the spans received; False after `timeout` seconds."""
         with self._arrived:
             return self._arrived.wait_for(lambda: reached(self._spans), timeout)
 
-    def _take(self, body: bytes) -> None:
-        spans = decode(ExportTraceServiceRequest.FromString(body))
+    def _take(self, path: str, body: bytes) -> None:
+        if path == "/v1/traces":
+            self._take_spans(decode(ExportTraceServiceRequest.FromString(body)))
+        elif path == "/v1/metrics":
+            self._take_points(decode_metrics(ExportMetricsServiceRequest.FromString(body)))
+
+    def _take_spans(self, spans: list[ReceivedSpan]) -> None:
         with self._arrived:
             self._spans.extend(spans)
             self._arrived.notify_all()
+
+    def _take_points(self, points: list[ReceivedPoint]) -> None:
+        with self._arrived:
+            self._points.extend(points)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         take = self._take
 
         class Handler(BaseHTTPRequestHandler):
-            """Take `/v1/traces`; answer everything, as other signals are none of our business."""
+            """Take traces and metrics; answer everything, as logs are none of our business."""
 
             # Rotel keeps its connection open; the server's threads must not wait for it for ever.
             timeout = 1
@@ -289,8 +322,7 @@ class _Receiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
-                if self.path == "/v1/traces":
-                    take(body)
+                take(self.path, body)
                 self.send_response(200)
                 self.send_header("Content-Type", "application/x-protobuf")
                 self.send_header("Content-Length", "0")

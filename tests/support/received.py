@@ -5,11 +5,22 @@ from __future__ import annotations
 import typing
 from dataclasses import dataclass
 
+from opentelemetry.proto.metrics.v1.metrics_pb2 import HistogramDataPoint
+
 if typing.TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+        ExportMetricsServiceRequest,
+    )
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+    from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+        Exemplar,
+        Metric,
+        NumberDataPoint,
+        ScopeMetrics,
+    )
     from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
 
 Value: typing.TypeAlias = "str | bool | int | float | bytes | list[Value] | dict[str, Value] | None"
@@ -17,6 +28,7 @@ Value: typing.TypeAlias = "str | bool | int | float | bytes | list[Value] | dict
 
 KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 STATUSES = ("UNSET", "OK", "ERROR")
+TEMPORALITIES = ("UNSPECIFIED", "DELTA", "CUMULATIVE")
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,41 @@ class ReceivedSpan:
         return [event for event in self.events if event.name == name]
 
 
+@dataclass(frozen=True)
+class ReceivedExemplar:
+    """One measurement behind a point, and the span that it was made in; ids as of a span."""
+
+    value: int | float
+    trace_id: str
+    span_id: str
+
+
+@dataclass(frozen=True)
+class ReceivedPoint:
+    """One data point with the metric, resource and scope that it came under.
+
+    `instrument` is `counter`, `updowncounter`, `gauge` or `histogram`. Of a histogram `value` is
+    the sum, `count` the number of measurements and `buckets` how many fell below each of `bounds`
+    and beyond the last; of others, these are None and empty.
+    """
+
+    name: str
+    description: str
+    unit: str
+    instrument: str
+    temporality: str | None
+    attributes: Mapping[str, Value]
+    value: int | float
+    count: int | None
+    bounds: tuple[float, ...]
+    buckets: tuple[int, ...]
+    exemplars: tuple[ReceivedExemplar, ...]
+    resource: Mapping[str, Value]
+    scope_name: str
+    scope_version: str
+    schema_url: str
+
+
 def decode(request: ExportTraceServiceRequest) -> list[ReceivedSpan]:
     """Flatten an OTLP request into its spans, in the order in which it holds them."""
     return [
@@ -78,6 +125,23 @@ def decode(request: ExportTraceServiceRequest) -> list[ReceivedSpan]:
         for scope_spans in resource_spans.scope_spans
         for span in _scope_spans(scope_spans, _attributes(resource_spans.resource.attributes))
     ]
+
+
+def decode_metrics(request: ExportMetricsServiceRequest) -> list[ReceivedPoint]:
+    """Flatten an OTLP request into its data points, in the order in which it holds them."""
+    return [
+        point
+        for resource_metrics in request.resource_metrics
+        for scope_metrics in resource_metrics.scope_metrics
+        for point in _scope_metrics(
+            scope_metrics, _attributes(resource_metrics.resource.attributes)
+        )
+    ]
+
+
+def points(received: Iterable[ReceivedPoint], name: str) -> list[ReceivedPoint]:
+    """Return the points of the metric called `name`, in order."""
+    return [point for point in received if point.name == name]
 
 
 def one(spans: Iterable[ReceivedSpan], name: str) -> ReceivedSpan:
@@ -161,6 +225,67 @@ def _span(
 
 def _event(event: Span.Event) -> ReceivedEvent:
     return ReceivedEvent(event.name, event.time_unix_nano, _attributes(event.attributes))
+
+
+def _scope_metrics(group: ScopeMetrics, resource: Mapping[str, Value]) -> Iterator[ReceivedPoint]:
+    for metric in group.metrics:
+        for point in _data_points(metric):
+            yield _point(metric, point, group, resource)
+
+
+def _data_points(metric: Metric) -> Iterable[NumberDataPoint | HistogramDataPoint]:
+    if metric.HasField("histogram"):
+        return metric.histogram.data_points
+    if metric.HasField("sum"):
+        return metric.sum.data_points
+    return metric.gauge.data_points
+
+
+def _point(
+    metric: Metric,
+    point: NumberDataPoint | HistogramDataPoint,
+    group: ScopeMetrics,
+    resource: Mapping[str, Value],
+) -> ReceivedPoint:
+    histogram = point if isinstance(point, HistogramDataPoint) else None
+    return ReceivedPoint(
+        name=metric.name,
+        description=metric.description,
+        unit=metric.unit,
+        instrument=_instrument(metric),
+        temporality=_temporality(metric),
+        attributes=_attributes(point.attributes),
+        value=point.sum if isinstance(point, HistogramDataPoint) else _number(point),
+        count=histogram.count if histogram else None,
+        bounds=tuple(histogram.explicit_bounds) if histogram else (),
+        buckets=tuple(histogram.bucket_counts) if histogram else (),
+        exemplars=tuple(_exemplar(exemplar) for exemplar in point.exemplars),
+        resource=resource,
+        scope_name=group.scope.name,
+        scope_version=group.scope.version,
+        schema_url=group.schema_url,
+    )
+
+
+def _instrument(metric: Metric) -> str:
+    if metric.HasField("sum"):
+        return "counter" if metric.sum.is_monotonic else "updowncounter"
+    return "histogram" if metric.HasField("histogram") else "gauge"
+
+
+def _temporality(metric: Metric) -> str | None:
+    if metric.HasField("gauge"):
+        return None
+    data = metric.histogram if metric.HasField("histogram") else metric.sum
+    return TEMPORALITIES[data.aggregation_temporality]
+
+
+def _exemplar(exemplar: Exemplar) -> ReceivedExemplar:
+    return ReceivedExemplar(_number(exemplar), exemplar.trace_id.hex(), exemplar.span_id.hex())
+
+
+def _number(value: NumberDataPoint | Exemplar) -> int | float:
+    return value.as_int if value.WhichOneof("value") == "as_int" else value.as_double
 
 
 def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Value]:

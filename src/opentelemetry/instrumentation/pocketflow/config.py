@@ -6,18 +6,26 @@ import fnmatch
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
 
 from opentelemetry.instrumentation.pocketflow import environment_variables as env
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from decimal import Decimal
+
+    from opentelemetry.instrumentation.pocketflow.capture.usage.call import ModelCall
 
 Content = Literal["off", "keys", "values"]
 Level = Literal["skip", "timing", "keys", "full", "on_error"]
+
+Price: TypeAlias = "Callable[[ModelCall], Decimal | float | int | None]"
+"""The price of a call in `Config.currency`; None where it does not know."""
+
+Recogniser: TypeAlias = "Callable[[object], ModelCall | None]"
+"""What a value tells of a model call; None where it is none."""
 
 _logger = logging.getLogger(__name__)
 
@@ -77,6 +85,33 @@ class Config:
 
     resource: bool = True
     """Add git, process, OS and user to the resource of the provider in use."""
+
+    currency: str = "USD"
+    """What costs are in, as three letters.
+
+    In another than USD, prices only come from `price` and `record_usage`.
+    """
+
+    price: Price | None = None
+    """A function that prices a `ModelCall`, asked before genai-prices (the extra `cost`)."""
+
+    usage_recognisers: tuple[Recogniser, ...] = ()
+    """Functions from a value that `exec` returned or `post` wrote to a `ModelCall`, or to None.
+
+    Those of the entry point group `opentelemetry_pocketflow_usage` are added.
+    """
+
+    baggage: bool = False
+    """Take conversation, session and user from the W3C baggage that another process sent.
+
+    It does so with `conversation(..., baggage=True)`; but whoever sends requests can.
+    """
+
+    strict: bool = False
+    """For development: wrong values given to `record_usage` and `conversation` raise.
+
+    Otherwise they are logged once and left out.
+    """
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -193,6 +228,28 @@ def _flow_names(option: str, value: object) -> Mapping[str, str]:
     return MappingProxyType(cast("dict[str, str]", pairs))
 
 
+def _currency(option: str, value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch("[A-Za-z]{3}", value):
+        raise ValueError(f"{option}={value!r}: must be the three letters of a currency, as in USD")
+    return value.upper()
+
+
+def _function(option: str, value: object) -> object:
+    if value is not None and not callable(value):
+        raise TypeError(f"{option}={value!r}: must be a function, or None")
+    return value
+
+
+def _functions(option: str, value: object) -> tuple[object, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{option}={value!r}: must be a sequence of functions")
+    functions = tuple(cast("list[object]", value))
+    for function in functions:
+        if not callable(function):
+            raise TypeError(f"{option}={value!r}: {function!r} is not a function")
+    return functions
+
+
 _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "content": _content,
     "levels": _levels,
@@ -206,6 +263,11 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "module": _modules,
     "openinference": _boolean,
     "resource": _boolean,
+    "currency": _currency,
+    "price": _function,
+    "usage_recognisers": _functions,
+    "baggage": _boolean,
+    "strict": _boolean,
 }
 
 
@@ -256,13 +318,16 @@ _ENVIRONMENT: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "module": (env.OTEL_PYTHON_POCKETFLOW_MODULE, _parse_list),
     "openinference": (env.OTEL_PYTHON_POCKETFLOW_OPENINFERENCE, _parse_boolean),
     "resource": (env.OTEL_PYTHON_POCKETFLOW_RESOURCE, _parse_boolean),
+    "currency": (env.OTEL_PYTHON_POCKETFLOW_CURRENCY, str),
+    "baggage": (env.OTEL_PYTHON_POCKETFLOW_BAGGAGE, _parse_boolean),
+    "strict": (env.OTEL_PYTHON_POCKETFLOW_STRICT, _parse_boolean),
 }
 
 
 VARIABLES: Final[Mapping[str, str]] = {
     option: variable for option, (variable, _) in _ENVIRONMENT.items()
 }
-"""The environment variable of each option."""
+"""The environment variable of each option that is no function."""
 
 
 def _environment() -> dict[str, Any]:

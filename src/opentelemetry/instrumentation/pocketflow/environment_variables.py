@@ -108,3 +108,26 @@ The standard switch of the GenAI instrumentations. Where it says that spans carr
 (``false``, ``NO_CONTENT``, ``EVENT_ONLY``), and ``OTEL_PYTHON_POCKETFLOW_CONTENT`` says nothing,
 the content level is ``keys``.
 """
+
+OTEL_PYTHON_POCKETFLOW_CURRENCY: Final = "OTEL_PYTHON_POCKETFLOW_CURRENCY"
+"""
+.. envvar:: OTEL_PYTHON_POCKETFLOW_CURRENCY
+
+What costs are in, as three letters. Default: ``USD``.
+"""
+
+OTEL_PYTHON_POCKETFLOW_BAGGAGE: Final = "OTEL_PYTHON_POCKETFLOW_BAGGAGE"
+"""
+.. envvar:: OTEL_PYTHON_POCKETFLOW_BAGGAGE
+
+Take conversation, session and user from the W3C baggage of another process: ``true`` or ``false``.
+Default: ``false``.
+"""
+
+OTEL_PYTHON_POCKETFLOW_STRICT: Final = "OTEL_PYTHON_POCKETFLOW_STRICT"
+"""
+.. envvar:: OTEL_PYTHON_POCKETFLOW_STRICT
+
+For development: wrong values given to ``record_usage`` and ``conversation`` raise: ``true`` or
+``false``. Default: ``false``.
+"""

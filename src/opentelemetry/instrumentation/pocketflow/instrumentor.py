@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
-from opentelemetry import trace
-from opentelemetry.instrumentation.pocketflow import resource, semconv
+from opentelemetry import metrics, trace
+from opentelemetry.instrumentation.pocketflow import guard, resource, semconv
 from opentelemetry.instrumentation.pocketflow.capture.classes import Framework
 from opentelemetry.instrumentation.pocketflow.capture.hooks import HOOKS
+from opentelemetry.instrumentation.pocketflow.capture.processor import attend
 from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
-from opentelemetry.instrumentation.pocketflow.capture.session import Session
+from opentelemetry.instrumentation.pocketflow.capture.session import Outlets, Session
 from opentelemetry.instrumentation.pocketflow.config import Config
+from opentelemetry.instrumentation.pocketflow.emit.metrics import Metrics, is_recording
 from opentelemetry.instrumentation.pocketflow.guard import guarded
 from opentelemetry.instrumentation.pocketflow.version import __version__
 from opentelemetry.instrumentation.pocketflow.wrapping import MethodWrapper
@@ -24,10 +27,15 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from types import ModuleType
 
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
+
+    from opentelemetry.instrumentation.pocketflow.config import Recogniser
 
 
 _logger = logging.getLogger(__name__)
+_RECOGNISERS: Final = "opentelemetry_pocketflow_usage"
+"""The entry point group of functions that find model calls in values."""
 _COMMON_ARGUMENTS: Final = frozenset(
     {
         "logger_provider",
@@ -51,9 +59,15 @@ class _Wrapped(NamedTuple):
 class _Instrumentation:
     """Everything between one `instrument()` and its `uninstrument()`."""
 
-    def __init__(self, config: Config, tracer_provider: TracerProvider | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        tracer_provider: TracerProvider | None,
+        meter_provider: MeterProvider | None,
+    ) -> None:
         self._config = config
         self.provider = tracer_provider
+        self.meter_provider = meter_provider
         self._active = True
         self._sessions: list[Session] = []
         self._wrapped: list[_Wrapped] = []
@@ -66,12 +80,13 @@ class _Instrumentation:
         It is never imported here: a program may have its own copy of the file, in a folder that
         is not on the path yet.
         """
+        guard.strict = self._config.strict
         for name in self._config.module:
             wrapt.register_post_import_hook(self._on_import, name)
 
     def stop(self) -> None:
         """Restores what was wrapped. Wrappers that others hold on to from now on only pass on."""
-        self._active = False
+        self._active = guard.strict = False
         for session in self._sessions:
             session.active = False
         for owner, name, original, wrapper in reversed(self._wrapped):
@@ -95,10 +110,23 @@ class _Instrumentation:
 
     def _open_session(self, framework: Framework) -> Session:
         provider = self.provider or trace.get_tracer_provider()
+        attend(provider)
         tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__, schema_url=semconv.SCHEMA_URL)
-        session = Session(tracer, self._config, framework, self._fill_resource(provider))
+        root_attributes = self._fill_resource(provider)
+        outlets = Outlets(tracer, self._make_metrics(), self._is_metering, _attend_to_global)
+        recognisers = (*self._config.usage_recognisers, *_installed_recognisers())
+        session = Session(outlets, self._config, framework, root_attributes, recognisers)
         self._sessions.append(session)
         return session
+
+    def _make_metrics(self) -> Metrics:
+        meter = metrics.get_meter(
+            semconv.SCOPE_NAME, __version__, self.meter_provider, semconv.SCHEMA_URL
+        )
+        return Metrics(meter)
+
+    def _is_metering(self) -> bool:
+        return is_recording(self.meter_provider or metrics.get_meter_provider())
 
     def _fill_resource(self, provider: TracerProvider) -> Mapping[str, Any]:
         """Tells the provider about git and the environment; what it does not take is returned."""
@@ -149,9 +177,10 @@ class PocketFlowInstrumentor(BaseInstrumentor):
         """
         if self._instrumentation is not None and self._is_by_default and _options_in(kwargs):
             _config_from(_options_in(kwargs))  # raises before anything is given up
-            provider = self._instrumentation.provider
+            before = self._instrumentation
             self.uninstrument()
-            kwargs.setdefault("tracer_provider", provider)
+            kwargs.setdefault("tracer_provider", before.provider)
+            kwargs.setdefault("meter_provider", before.meter_provider)
         super().instrument(**kwargs)
 
     def instrumentation_dependencies(self) -> Collection[str]:
@@ -165,16 +194,17 @@ class PocketFlowInstrumentor(BaseInstrumentor):
         """Starts tracing.
 
         Args:
-            **kwargs: `tracer_provider`, and the options of `Config` by name. `config` takes a
-                `Config` in place of these.
+            **kwargs: `tracer_provider`, `meter_provider`, and the options of `Config` by
+                name. `config` takes a `Config` in place of these.
 
         Raises:
             TypeError: an option does not exist, or has a value of the wrong type.
             ValueError: an option has a value that is not allowed.
         """
         provider = cast("TracerProvider | None", kwargs.get("tracer_provider"))
+        meter_provider = cast("MeterProvider | None", kwargs.get("meter_provider"))
         options = _options_in(kwargs)
-        instrumentation = _Instrumentation(_config_from(options), provider)
+        instrumentation = _Instrumentation(_config_from(options), provider, meter_provider)
         self._is_by_default = not options
         instrumentation.start()
         self._instrumentation = instrumentation
@@ -185,6 +215,25 @@ class PocketFlowInstrumentor(BaseInstrumentor):
         if self._instrumentation is not None:
             self._instrumentation.stop()
             self._instrumentation = None
+
+
+def _attend_to_global() -> None:
+    """Listens to the provider that clients' instrumentations use unless they are told another."""
+    attend(trace.get_tracer_provider())
+
+
+def _installed_recognisers() -> tuple[Recogniser, ...]:
+    points = entry_points(group=_RECOGNISERS)
+    return tuple(found for point in points if (found := _load(point)) is not None)
+
+
+@guarded(cast("Recogniser | None", None))
+def _load(point: EntryPoint) -> Recogniser | None:
+    found = point.load()
+    if callable(found):
+        return cast("Recogniser", found)
+    _logger.warning("entry point %s=%r: is no function; ignored", _RECOGNISERS, point.value)
+    return None
 
 
 def _options_in(kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.37.0"
 # --- Standard names -------------------------------------------------------------------------
 
 GEN_AI_OPERATION_NAME: Final = "gen_ai.operation.name"
-"""flow: string. Always `invoke_workflow`. Source: OpenTelemetry GenAI conventions."""
+"""flow: string. Always `invoke_workflow`; on a span that is itself a model call `chat`, `embeddings` or the like. Source: OpenTelemetry GenAI conventions."""
 
 GEN_AI_WORKFLOW_NAME: Final = "gen_ai.workflow.name"
 """flow: string. The flow's class, or its configured name. Source: OpenTelemetry GenAI conventions."""
@@ -39,7 +39,7 @@ ERROR_TYPE: Final = "error.type"
 """all: string. Class of the exception that left this span. Source: OpenTelemetry."""
 
 OPENINFERENCE_SPAN_KIND: Final = "openinference.span.kind"
-"""all: string. Always `CHAIN`: lets Phoenix draw the span. Source: OpenInference."""
+"""all: string. `CHAIN`, or `LLM` on a span that is itself a model call: lets Phoenix draw the span. Source: OpenInference."""
 
 INPUT_VALUE: Final = "input.value"
 """flow, node, item: JSON string. What `prep` returned; of a root flow, the store at its start. Source: OpenInference."""
@@ -206,6 +206,155 @@ SHARED_CONFLICTS: Final = "pocketflow.shared.conflicts"
 
 SHARED_UNWATCHED: Final = "pocketflow.shared.unwatched"
 """flow, node: int. Containers beyond the limits, of which only identity and length are compared."""
+
+# --- Model calls: roll-ups ------------------------------------------------------------------
+
+# What a span's own work and all below it used. Absent where nobody told; absent is not zero.
+
+USAGE_CALLS: Final = "pocketflow.usage.calls"
+"""flow, node, item, attempt: int. Model calls made here and below, each once."""
+
+USAGE_UNMETERED_CALLS: Final = "pocketflow.usage.unmetered_calls"
+"""flow, node, item, attempt: int. Those of them whose tokens nobody told; the sums are without them. Absent where there are none."""
+
+USAGE_INPUT_TOKENS: Final = "pocketflow.usage.input_tokens"
+"""flow, node, item, attempt: int. Input tokens, cached ones included."""
+
+USAGE_OUTPUT_TOKENS: Final = "pocketflow.usage.output_tokens"
+"""flow, node, item, attempt: int. Output tokens, reasoning included."""
+
+USAGE_CACHED_TOKENS: Final = "pocketflow.usage.cached_tokens"
+"""flow, node, item, attempt: int. Input tokens read from a cache."""
+
+USAGE_CACHE_WRITE_TOKENS: Final = "pocketflow.usage.cache_write_tokens"
+"""flow, node, item, attempt: int. Input tokens written to a cache."""
+
+USAGE_REASONING_TOKENS: Final = "pocketflow.usage.reasoning_tokens"
+"""flow, node, item, attempt: int. Output tokens that were reasoning."""
+
+USAGE_TOTAL_TOKENS: Final = "pocketflow.usage.total_tokens"
+"""flow, node, item, attempt: int. Input and output tokens."""
+
+USAGE_COST: Final = "pocketflow.usage.cost"
+"""flow, node, item, attempt: double. Price of the calls whose price is known, added up in decimals."""
+
+USAGE_CURRENCY: Final = "pocketflow.usage.currency"
+"""flow, node, item, attempt: string. What the cost is in: `USD`, unless the option `currency` says otherwise."""
+
+USAGE_UNPRICED_MODELS: Final = "pocketflow.usage.unpriced_models"
+"""flow, node, item, attempt: string[]. Models of calls whose price is not known (`unknown` where the model is not either): the cost is only a part."""
+
+USAGE_BY_MODEL: Final = "pocketflow.usage.by_model"
+"""flow, node, item, attempt: JSON string. The same by model, where there are several: `{model: {"calls", "input_tokens", "output_tokens", "total_tokens", "cost", ...}}`."""
+
+USAGE_WASTED_CALLS: Final = "pocketflow.usage.wasted.calls"
+"""flow, node, item, attempt: int. Model calls made in attempts that failed; they are in the sums as well, like all that follows."""
+
+USAGE_WASTED_INPUT_TOKENS: Final = "pocketflow.usage.wasted.input_tokens"
+"""flow, node, item, attempt: int. Their input tokens."""
+
+USAGE_WASTED_OUTPUT_TOKENS: Final = "pocketflow.usage.wasted.output_tokens"
+"""flow, node, item, attempt: int. Their output tokens."""
+
+USAGE_WASTED_TOTAL_TOKENS: Final = "pocketflow.usage.wasted.total_tokens"
+"""flow, node, item, attempt: int. Their input and output tokens."""
+
+USAGE_WASTED_COST: Final = "pocketflow.usage.wasted.cost"
+"""flow, node, item, attempt: double. Their price, as far as it is known."""
+
+# --- Model calls: a span that is itself the call --------------------------------------------
+
+# Where no instrumentation of the client made a span for a call. Backends add these up over all
+# spans, so they stand on no other span.
+
+GEN_AI_PROVIDER_NAME: Final = "gen_ai.provider.name"
+"""flow, node, item, attempt: string. Who served the model calls that have no span of their own. Source: OpenTelemetry GenAI conventions."""
+
+GEN_AI_REQUEST_MODEL: Final = "gen_ai.request.model"
+"""flow, node, item, attempt: string. Their model; absent where there are several. Source: OpenTelemetry GenAI conventions."""
+
+GEN_AI_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+"""flow, node, item, attempt: int. Their input tokens. Source: OpenTelemetry GenAI conventions."""
+
+GEN_AI_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+"""flow, node, item, attempt: int. Their output tokens. Source: OpenTelemetry GenAI conventions."""
+
+GEN_AI_CACHE_READ_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
+"""flow, node, item, attempt: int. Their input tokens read from a cache. Source: OpenTelemetry GenAI conventions."""
+
+GEN_AI_CACHE_WRITE_TOKENS: Final = "gen_ai.usage.cache_write.input_tokens"
+"""flow, node, item, attempt: int. Their input tokens written to a cache. Source: OpenTelemetry GenAI conventions."""
+
+GEN_AI_REASONING_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
+"""flow, node, item, attempt: int. Their reasoning tokens. Source: OpenTelemetry GenAI conventions."""
+
+LLM_MODEL_NAME: Final = "llm.model_name"
+"""flow, node, item, attempt: string. Their model, for backends that read OpenInference. Source: OpenInference."""
+
+LLM_TOKEN_COUNT_PROMPT: Final = "llm.token_count.prompt"
+"""flow, node, item, attempt: int. Their input tokens. Source: OpenInference."""
+
+LLM_TOKEN_COUNT_COMPLETION: Final = "llm.token_count.completion"
+"""flow, node, item, attempt: int. Their output tokens. Source: OpenInference."""
+
+# --- Metrics --------------------------------------------------------------------------------
+
+FLOW_DURATION: Final = "gen_ai.invoke_workflow.duration"
+"""metric: histogram, s. Time of each flow run, nested ones too. Attributes: `gen_ai.workflow.name`, `error.type`, `pocketflow.outcome`. Source: OpenTelemetry GenAI conventions."""
+
+NODE_DURATION: Final = "pocketflow.node.duration"
+"""metric: histogram, s. Time of each node run. Attributes: `pocketflow.node.class`, `gen_ai.workflow.name` (the flow that ran it), `pocketflow.node.action` (`_OTHER` where no successor has it), `error.type`, `pocketflow.outcome`."""
+
+NODE_RETRIES: Final = "pocketflow.node.retries"
+"""metric: counter, {retry}. Attempts beyond the first, of nodes and items. Attributes: `pocketflow.node.class`, `gen_ai.workflow.name`."""
+
+BATCH_ITEMS: Final = "pocketflow.batch.items"
+"""metric: counter, {item}. Batch items by outcome. Attributes: `pocketflow.node.class`, `gen_ai.workflow.name`, `pocketflow.outcome` (`success`, `error` or `cancelled`)."""
+
+ACTIVE_RUNS: Final = "pocketflow.active_runs"
+"""metric: updowncounter, {run}. Outermost flow runs in progress. Attributes: `gen_ai.workflow.name`."""
+
+TOKEN_USAGE: Final = "gen_ai.client.token.usage"
+"""metric: histogram, {token}. Tokens of each model call, where no instrumentation of the client records them. Attributes: `gen_ai.token.type` (`input` or `output`), `gen_ai.operation.name`, `gen_ai.provider.name`, `gen_ai.request.model`. Source: OpenTelemetry GenAI conventions."""
+
+USAGE_TOKENS: Final = "pocketflow.usage.tokens"
+"""metric: counter, {token}. Tokens of all model calls, by node. Attributes: `gen_ai.token.type`, `gen_ai.provider.name`, `gen_ai.request.model`, `pocketflow.node.class`, `gen_ai.workflow.name`."""
+
+WASTED_TOKENS: Final = "pocketflow.usage.wasted_tokens"
+"""metric: counter, {token}. Those of them that were spent in attempts that failed. Attributes: as above."""
+
+COST: Final = "pocketflow.cost"
+"""metric: counter, {currency}. Price of model calls. Attributes: `pocketflow.usage.currency`, `gen_ai.provider.name`, `gen_ai.request.model`, `pocketflow.node.class`, `gen_ai.workflow.name`."""
+
+WASTED_COST: Final = "pocketflow.wasted_cost"
+"""metric: counter, {currency}. That part of it that was spent in attempts that failed. Attributes: as above."""
+
+GEN_AI_TOKEN_TYPE: Final = "gen_ai.token.type"
+"""token metrics: string. `input` or `output`. Source: OpenTelemetry GenAI conventions."""
+
+TOKEN_INPUT: Final = "input"
+TOKEN_OUTPUT: Final = "output"
+OUTCOME_SUCCESS: Final = "success"
+OUTCOME_ERROR: Final = "error"
+OTHER: Final = "_OTHER"
+"""What stands for a value outside the known ones, as in the standard conventions."""
+
+# --- Conversation ---------------------------------------------------------------------------
+
+GEN_AI_CONVERSATION_ID: Final = "gen_ai.conversation.id"
+"""all: string. The conversation that the run belongs to, as given to `conversation`. Source: OpenTelemetry GenAI conventions."""
+
+SESSION_ID: Final = "session.id"
+"""all: string. The session, as given to `conversation`; else the conversation's id. Source: OpenTelemetry, OpenInference."""
+
+USER_ID: Final = "user.id"
+"""all: string. The user, as given to `conversation`. Source: OpenTelemetry, OpenInference."""
+
+TAG_TAGS: Final = "tag.tags"
+"""all: string[]. The tags given to `conversation`, redacted; cut with an element `… (N more)`. Source: OpenInference."""
+
+METADATA: Final = "metadata"
+"""all: JSON string. The metadata given to `conversation`, cut and redacted. Source: OpenInference."""
 
 # --- Resource -------------------------------------------------------------------------------
 

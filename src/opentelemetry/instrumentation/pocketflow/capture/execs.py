@@ -17,7 +17,9 @@ from opentelemetry.instrumentation.pocketflow.capture.attempts import (
 )
 from opentelemetry.instrumentation.pocketflow.capture.calls import Scope
 from opentelemetry.instrumentation.pocketflow.capture.failures import type_name
+from opentelemetry.instrumentation.pocketflow.capture.frames import with_item
 from opentelemetry.instrumentation.pocketflow.capture.reading import instance_dict
+from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
 from opentelemetry.instrumentation.pocketflow.emit import spans
 from opentelemetry.instrumentation.pocketflow.guard import guarded
 from opentelemetry.instrumentation.pocketflow.record import (
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
     from opentelemetry.instrumentation.pocketflow.capture.runs import BatchState, NodeRun
+    from opentelemetry.instrumentation.pocketflow.record import Usage
 
 
 def _no_span() -> None:
@@ -45,18 +48,22 @@ class TracedAttempts(AttemptListener):
 
     Args:
         run: the run of the node.
-        span: that of the node or item; None where the item has none.
+        account: that of the node or item.
+        span: that of the node or item; None where it has none.
         open_late: opens the span of an item that has none, once there is a failure to tell of.
     """
 
     def __init__(
         self,
         run: NodeRun,
+        account: Account | None,
         span: Span | None,
         open_late: Callable[[], Span | None] = _no_span,
     ) -> None:
         super().__init__()
         self._run = run
+        self._account = account
+        self._usage: Usage | None = None
         self._around = span
         self._open_late = open_late
         self._span: Span | None = None
@@ -75,7 +82,11 @@ class TracedAttempts(AttemptListener):
     def on_begin(self) -> None:
         """An attempt begins; what it calls belongs to its span."""
         self._wait, self._error_type, self._cancelled, self._ended_at = None, None, False, None
-        if self._around is None or self._run.allowed in {None, 1}:
+        self._usage = None
+        traced = self._around is not None and self._run.allowed not in {None, 1}
+        if self._account is not None:
+            self._account.begin_attempt(has_span=traced)
+        if not traced:
             return
         session, around = self._run.session, context_api.get_current()
         attributes = session.start_attributes(semconv.KIND_ATTEMPT)
@@ -88,6 +99,7 @@ class TracedAttempts(AttemptListener):
         """The attempt has failed; its wait is not part of it."""
         self._ended_at = time_ns()
         self.leave()
+        self._close_account(failed=not calls.is_cancellation(exc))
         if calls.is_cancellation(exc):
             self._cancelled = True
             return
@@ -105,11 +117,14 @@ class TracedAttempts(AttemptListener):
     def on_end(self) -> None:
         """The attempt is over."""
         self.leave()
+        self._close_account(failed=False)
         span, self._span = self._span, None
         if span is None:
             return
         try:
-            spans.finish_attempt(span, Attempt(self._wait, self._cancelled, self._error_type))
+            attempt = Attempt(self._wait, self._usage, self._cancelled, self._error_type)
+            openinference = self._run.session.config.openinference
+            spans.finish_attempt(span, attempt, openinference=openinference)
         finally:
             span.end(self._ended_at)
 
@@ -128,6 +143,10 @@ class TracedAttempts(AttemptListener):
         """The attempt's span is no longer current."""
         token, self._token = self._token, None
         calls.detach(token)
+
+    def _close_account(self, *, failed: bool) -> None:
+        if self._account is not None and (inner := self._account.end_attempt(failed=failed)):
+            self._usage = inner.usage()
 
 
 class ExecScope(Scope):
@@ -167,12 +186,9 @@ class ExecScope(Scope):
         run.set_input(self._value)
         if self._is_batch:
             run.expect_items(self._value)
-        elif self._observable is not None:
-            run.allowed = classes.max_retries_of(self._node)
-            if may_retry(run, self._node):
-                self._attempts = TracedAttempts(run, run.span)
-                self.target = bind(self._observable, self._node, self._attempts)
-        self._value = self._node = None
+        else:
+            self._begin_attempts(run)
+        self._node = None
         if run.session.config.phase_spans:
             self._phase = run.phase_span("exec")
             self.context = set_span_in_context(self._phase, context_api.get_current())
@@ -187,6 +203,9 @@ class ExecScope(Scope):
     @guarded(None)
     def returned(self, result: object) -> None:
         """`exec` has answered."""
+        run = self._run
+        if not self._is_batch and run.account is not None:
+            run.look_for_calls(result, self._value, run.account.inner or run.account)
         self._end(None)
         self._run.set_output(result)
         self._run.post_begins()
@@ -197,9 +216,23 @@ class ExecScope(Scope):
         self._end(exc)
         self.recorded = self._attempts is not None and self._attempts.has_recorded(exc)
 
+    def _begin_attempts(self, run: NodeRun) -> None:
+        if self._observable is not None:
+            run.allowed = classes.max_retries_of(self._node)
+            if may_retry(run, self._node):
+                span = run.span if run.recording else None
+                self._attempts = TracedAttempts(run, run.account, span)
+                self.target = bind(self._observable, self._node, self._attempts)
+                return
+        if run.account is not None:
+            run.account.begin_attempt(has_span=False)
+
     def _end(self, exc: BaseException | None) -> None:
         attempts, run = self._attempts, self._run
+        self._value = None
         run.exec_ends(exc)
+        if attempts is None and run.account is not None:
+            run.account.end_attempt(failed=exc is not None and not calls.is_cancellation(exc))
         if attempts is not None:
             attempts.finish(exc)
             run.add_attempts(attempts.record(answered=exc is None))
@@ -221,6 +254,7 @@ class ItemScope(Scope):
     """
 
     __slots__ = (
+        "_account",
         "_attempts",
         "_batch",
         "_index",
@@ -243,6 +277,7 @@ class ItemScope(Scope):
         self._value = value
         self._observable = observable
         self._index = batch.next_index()
+        self._account: Account | None = None
         self._attempts: TracedAttempts | None = None
         self._span: Span | None = None
         self._input: str | None = None
@@ -253,15 +288,20 @@ class ItemScope(Scope):
         """The item begins."""
         run, around = self._run, context_api.get_current()
         self._started_at = time_ns()
-        if self._index < run.session.config.max_batch_items:
+        if run.recording and self._index < run.session.config.max_batch_items:
             self._input = run.show(self._value, run.shares.input)
             self._span = self._start_span(around, None)
-            self.context = set_span_in_context(self._span, around)
+            around = self.context = set_span_in_context(self._span, around)
+        if run.account is not None:
+            has_span = self._span is not None
+            ledger = run.account.ledger
+            self._account = Account(ledger, run.account, is_run=False, has_span=has_span)
+            self.context = with_item(self._account, around)
         run.allowed = classes.max_retries_of(self._node)
         if self._observable is not None and may_retry(run, self._node):
-            none_wanted = run.session.config.max_batch_items == 0
+            none_wanted = run.session.config.max_batch_items == 0 or not run.recording
             late = _no_span if none_wanted else self._open_late
-            self._attempts = TracedAttempts(run, self._span, late)
+            self._attempts = TracedAttempts(run, self._account, self._span, late)
             self.target = bind(self._observable, self._node, self._attempts)
         self._node = None
 
@@ -274,11 +314,15 @@ class ItemScope(Scope):
     @guarded(None)
     def returned(self, result: object) -> None:
         """The item is done."""
+        self._batch.done += 1
+        if (account := self._account) is not None:
+            self._run.look_for_calls(result, self._value, account.inner or account)
         attempts = self._end_attempts(None)
+        usage = self._close_account(failed=False)
         try:
             if self._span is not None:
                 output = self._run.show(result, self._run.shares.output)
-                spans.finish_item(self._span, Item(attempts, self._content(output)))
+                self._tell(self._span, Item(attempts, self._content(output), usage=usage))
         finally:
             self._end_span()
 
@@ -286,24 +330,29 @@ class ItemScope(Scope):
     def raised(self, exc: BaseException) -> None:
         """The item has failed."""
         attempts = self._end_attempts(exc)
+        cancelled = calls.is_cancellation(exc)
+        # Where attempts can be told apart, each has failed by itself.
+        usage = self._close_account(failed=self._attempts is None and not cancelled)
         try:
-            if calls.is_cancellation(exc):
-                item = Item(attempts, self._content(None), cancelled=True)
+            if cancelled:
+                self._batch.cancelled += 1
+                item = Item(attempts, self._content(None), usage=usage, cancelled=True)
             else:
-                item = self._fail(exc, attempts)
+                item = self._fail(exc, attempts, usage)
             if self._span is not None:
-                spans.finish_item(self._span, item)
+                self._tell(self._span, item)
         finally:
             self._end_span()
 
-    def _fail(self, exc: BaseException, attempts: Attempts | None) -> Item:
+    def _fail(self, exc: BaseException, attempts: Attempts | None, usage: Usage | None) -> Item:
         self.recorded = self._attempts is not None and self._attempts.has_recorded(exc)
         self._batch.failed += 1
-        span = self._open_late()
+        span = self._open_late() if self._run.recording else None
         if span is not None and not self.recorded and not calls.is_recorded(exc):
             self._run.record_exception(span, exc)
         self.recorded = self.recorded or span is not None
-        return Item(attempts, self._content(None, failed=True), error_type=type_name(exc))
+        content = self._content(None, failed=True)
+        return Item(attempts, content, usage=usage, error_type=type_name(exc))
 
     def _open_late(self) -> Span | None:
         """The span of an item beyond the cap: it is shown all the same if something fails."""
@@ -333,6 +382,16 @@ class ItemScope(Scope):
         self._batch.fallbacks += attempts.fallback
         run.add_attempts(attempts)
         return attempts
+
+    def _tell(self, span: Span, item: Item) -> None:
+        openinference = self._run.session.config.openinference
+        spans.finish_item(span, item, openinference=openinference)
+
+    def _close_account(self, *, failed: bool) -> Usage | None:
+        if self._account is None:
+            return None
+        self._account.close(failed=failed)
+        return self._account.usage()
 
     def _content(self, output: str | None, *, failed: bool = False) -> Content:
         if self._run.facts.only_on_error and not failed:

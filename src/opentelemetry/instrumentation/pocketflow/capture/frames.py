@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
 
@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
     from opentelemetry.instrumentation.pocketflow.capture.session import Session
+    from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
     from opentelemetry.instrumentation.pocketflow.capture.watch import StoreWatch
 
 _FRAME_KEY: Final = context_api.create_key("pocketflow-frame")
+_ITEM_KEY: Final = context_api.create_key("pocketflow-item")
 
 
 class Frame(Scope):
@@ -26,7 +28,7 @@ class Frame(Scope):
     in tasks, and in threads that were given a copy of the context.
     """
 
-    __slots__ = ("parent", "recording", "session", "span", "watch")
+    __slots__ = ("account", "metering", "parent", "recording", "session", "span", "watch")
 
     def __init__(self, session: Session, parent: Frame | None) -> None:
         super().__init__()
@@ -34,6 +36,10 @@ class Frame(Scope):
         self.parent = parent
         self.span: Span = INVALID_SPAN
         self.recording = False
+        self.metering = False if parent is None else parent.metering
+        """Is anybody listening to metrics? They count what is not sampled, too."""
+        self.account: Account | None = None if parent is None else parent.account
+        """What answers for the model calls that are made here."""
         self.watch: StoreWatch | None = None
 
     def make_current(self, span: Span, around: Context) -> None:
@@ -41,6 +47,11 @@ class Frame(Scope):
         self.span = span
         self.recording = span.is_recording()
         self.context = context_api.set_value(_FRAME_KEY, self, set_span_in_context(span, around))
+
+    @property
+    def observed(self) -> bool:
+        """Is there anything to be told of it?"""
+        return self.recording or self.metering
 
     def watch_around(self) -> StoreWatch | None:
         """The watch of the nearest run that is this frame or around it."""
@@ -67,7 +78,23 @@ class Frame(Scope):
         self.span.end(end_time)
 
 
-def current_frame() -> Frame | None:
-    """The innermost frame in the current context."""
-    frame = context_api.get_value(_FRAME_KEY)
+def current_frame(context: Context | None = None) -> Frame | None:
+    """The innermost frame in a context, or in the current one."""
+    frame = context_api.get_value(_FRAME_KEY, context)
     return frame if isinstance(frame, Frame) else None
+
+
+def with_item(account: Account, around: Context) -> Context:
+    """A context in which an item's account answers for the calls of its run."""
+    return context_api.set_value(_ITEM_KEY, account, around)
+
+
+def current_account(context: Context | None = None) -> Account | None:
+    """What answers for a model call that is made in a context, or in the current one."""
+    frame = current_frame(context)
+    if frame is None or frame.account is None:
+        return None
+    item = cast("Account | None", context_api.get_value(_ITEM_KEY, context))
+    # An item stands for its own run only: below it, other runs have accounts of their own.
+    account = item if item is not None and item.parent is frame.account else frame.account
+    return account.inner or account

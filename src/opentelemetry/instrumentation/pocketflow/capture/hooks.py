@@ -129,7 +129,7 @@ class ExecHook(Hook):
         value = argument(args, kwargs, 0, "items" if self._is_batch else "prep_res")
         if not isinstance(frame, NodeRun) or not frame.is_for(instance):
             return again(self.outer_run(instance, None))
-        if not frame.recording:
+        if not frame.observed:
             return None
         if frame.batch is not None and not self._is_batch:
             return ItemScope(frame, frame.batch, instance, value, self._observable)
@@ -145,7 +145,7 @@ class OrchHook(Hook):
         store = argument(args, kwargs, 0, "shared")
         params: Mapping[str, Any] | None = argument(args, kwargs, 1, "params")
         if isinstance(frame, FlowRun) and frame.is_for(instance):
-            if not frame.recording:
+            if not frame.observed:
                 return None
             if frame.facts.is_batch_flow or params is not None:
                 frame.batch = frame.batch or BatchState(of_nodes=False)

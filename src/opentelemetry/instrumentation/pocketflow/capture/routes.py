@@ -12,6 +12,7 @@ from opentelemetry.instrumentation.pocketflow.capture.failures import type_name
 from opentelemetry.instrumentation.pocketflow.capture.frames import Frame
 from opentelemetry.instrumentation.pocketflow.capture.graph import Graph
 from opentelemetry.instrumentation.pocketflow.capture.runs import FlowRun, NodeRun, make_run
+from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
 from opentelemetry.instrumentation.pocketflow.capture.watch import fit
 from opentelemetry.instrumentation.pocketflow.emit import spans
 from opentelemetry.instrumentation.pocketflow.guard import guarded
@@ -111,6 +112,7 @@ class RouteScope(Frame):
         around = context_api.get_current()
         span = get_current_span(around)
         run = self._flow_run
+        self._open_account()
         if run is None:
             start = classes.start_of(self._flow, self.session.framework)
             self._graph = Graph(start, self.session.name_of)
@@ -247,6 +249,11 @@ class RouteScope(Frame):
     def _has_span(self) -> bool:
         return self._index is not None and self._index < self.session.config.max_batch_items
 
+    def _open_account(self) -> None:
+        if self._index is not None and self.account is not None:
+            run, has_span = self.account, self._has_span()
+            self.account = Account(run.ledger, run, is_run=False, has_span=has_span)
+
     def _start_item(self, run: FlowRun, around: Context) -> Any:
         if run.batch is not None:
             run.batch.traced += 1
@@ -255,14 +262,27 @@ class RouteScope(Frame):
         return self.session.tracer.start_span(f"{run.name} item", around, attributes=attributes)
 
     def _end_item(self, run: FlowRun, exc: BaseException | None) -> None:
-        if run.batch is not None and exc is not None and not calls.is_cancellation(exc):
-            run.batch.failed += 1
+        if self._index is not None:
+            self._count(run, exc)
+            if self.account is not None:
+                self.account.close()
         if not self._has_span():
             return
         try:
-            spans.finish_item(self.span, self._to_record(run, exc))
+            openinference = self.session.config.openinference
+            spans.finish_item(self.span, self._to_record(run, exc), openinference=openinference)
         finally:
             self.end_span()
+
+    def _count(self, run: FlowRun, exc: BaseException | None) -> None:
+        if run.batch is None:
+            return
+        if exc is None:
+            run.batch.done += 1
+        elif calls.is_cancellation(exc):
+            run.batch.cancelled += 1
+        else:
+            run.batch.failed += 1
 
     def _to_record(self, run: FlowRun, exc: BaseException | None) -> Item:
         cancelled = exc is not None and calls.is_cancellation(exc)
@@ -270,7 +290,8 @@ class RouteScope(Frame):
         hidden = run.facts.only_on_error and error_type is None
         content = None if hidden else Content(params=self._shown_params)
         route = Route(fit(tuple(self._path), run.shares.path), self._node_runs)
-        return Item(None, content, route, cancelled=cancelled, error_type=error_type)
+        usage = None if self.account is None else self.account.usage()
+        return Item(None, content, route, usage, cancelled=cancelled, error_type=error_type)
 
 
 def open_run(

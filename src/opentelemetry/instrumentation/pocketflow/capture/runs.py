@@ -15,9 +15,11 @@ from opentelemetry.instrumentation.pocketflow.capture.calls import (
     is_recorded,
     scopes_left,
 )
+from opentelemetry.instrumentation.pocketflow.capture.conversation import with_received
 from opentelemetry.instrumentation.pocketflow.capture.failures import type_name
-from opentelemetry.instrumentation.pocketflow.capture.frames import Frame
+from opentelemetry.instrumentation.pocketflow.capture.frames import Frame, current_account
 from opentelemetry.instrumentation.pocketflow.capture.graph import Graph, describe
+from opentelemetry.instrumentation.pocketflow.capture.metering import Ending, Meter
 from opentelemetry.instrumentation.pocketflow.capture.preview import (
     cut_text,
     dumps,
@@ -26,6 +28,9 @@ from opentelemetry.instrumentation.pocketflow.capture.preview import (
     size_in_bytes,
 )
 from opentelemetry.instrumentation.pocketflow.capture.reading import size_of
+from opentelemetry.instrumentation.pocketflow.capture.usage.book import RESULT, WRITTEN
+from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
+from opentelemetry.instrumentation.pocketflow.capture.usage.shapes import find_calls
 from opentelemetry.instrumentation.pocketflow.capture.watch import StoreWatch, can_watch, fit
 from opentelemetry.instrumentation.pocketflow.emit import spans
 from opentelemetry.instrumentation.pocketflow.guard import guarded
@@ -40,8 +45,11 @@ from opentelemetry.instrumentation.pocketflow.record import (
 )
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
+
     from opentelemetry.instrumentation.pocketflow.capture.calls import Scope
     from opentelemetry.instrumentation.pocketflow.capture.session import Session
+    from opentelemetry.instrumentation.pocketflow.capture.usage.book import Charge
     from opentelemetry.instrumentation.pocketflow.config import Content as Level
 
 _DEFAULT_ACTION: Final = "default"
@@ -53,12 +61,24 @@ _NANOS: Final = 1e9  # in a second
 class BatchState:
     """Counts the items of the batch that a run works on."""
 
-    __slots__ = ("failed", "fallbacks", "late", "of_nodes", "retried", "started", "traced")
+    __slots__ = (
+        "cancelled",
+        "done",
+        "failed",
+        "fallbacks",
+        "late",
+        "of_nodes",
+        "retried",
+        "started",
+        "traced",
+    )
 
     def __init__(self, *, of_nodes: bool) -> None:
         self.of_nodes = of_nodes
         self.started = 0
+        self.done = 0
         self.failed = 0
+        self.cancelled = 0
         self.retried = 0
         self.fallbacks = 0
         self.traced = 0
@@ -113,7 +133,9 @@ class NodeRun(Frame):
         "_post_began",
         "_prep_ended",
         "_result",
+        "_retries",
         "_returned",
+        "_seconds",
         "_show",
         "_started",
         "_store",
@@ -147,6 +169,7 @@ class NodeRun(Frame):
         self.allowed: int | None = None
         """The attempts that the node allows."""
         self._attempts: Attempts | None = None
+        self._retries = 0
         self._key = classes.successors_of(node)
         self._store = store
         self._show: Level = self.facts.content
@@ -155,6 +178,7 @@ class NodeRun(Frame):
         self._params: str | None = None
         self._input: str | None = None
         self._output: str | None = None
+        self._seconds = 0.0
         self._started = self._wall = self._end_ns = self._post_began = 0
         self._prep_ended: int | None = None
         self._exec_began: int | None = None
@@ -200,9 +224,10 @@ class NodeRun(Frame):
         """The name of the span."""
         return self.title
 
-    def start_attributes(self) -> dict[str, Any]:
-        """What the span carries from its start."""
+    def start_attributes(self, around: Context) -> dict[str, Any]:
+        """What the span carries from its start in a context."""
         attributes: dict[str, Any] = dict(self.session.prepared(type(self.node)).attributes)
+        attributes |= self.session.conversation_attributes(around)
         if self.parent is not None:
             self._node_id, self._iteration = self.parent.place(self.node)
             step = Step(node_id=self._node_id, iteration=self._iteration)
@@ -213,17 +238,28 @@ class NodeRun(Frame):
     def enter(self) -> None:
         """The run begins."""
         around = context_api.get_current()
-        attributes = self.start_attributes()
+        if self.parent is None:
+            around = self._begin_outermost(around)
+        attributes = self.start_attributes(around)
         span = self.session.tracer.start_span(self.span_name, around, attributes=attributes)
         self.make_current(span, around)
-        if not self.recording:
+        if not self.observed:
             return
-        self._open_watch()
-        params = classes.params_of(self.node)
-        if params and self._show != "off":
-            self._params = self.show(params, self.shares.params)
+        self._open_account(around)
+        if self.recording:
+            self._open_watch()
+            params = classes.params_of(self.node)
+            if params and self._show != "off":
+                self._params = self.show(params, self.shares.params)
+        else:
+            self._show = "off"  # nobody would see it
         self._started = perf_counter_ns()
         self._wall = time_ns() - self._started
+
+    def _begin_outermost(self, around: Context) -> Context:
+        self.session.outlets.attend()
+        self.metering = self.session.outlets.is_metering()
+        return with_received(around) if self.session.config.baggage else around
 
     def returned(self, result: object) -> None:
         """The run has returned."""
@@ -312,6 +348,7 @@ class NodeRun(Frame):
 
     def add_attempts(self, attempts: Attempts) -> None:
         """Counts the attempts of one call of `exec`."""
+        self._retries += max(attempts.made - 1, 0)
         before = self._attempts or Attempts(0, None)
         self._attempts = Attempts(
             before.made + attempts.made,
@@ -320,11 +357,51 @@ class NodeRun(Frame):
             before.waited + attempts.waited,
         )
 
+    # --- model calls ---
+
+    @guarded(None)
+    def look_for_calls(self, result: object, given: object, account: Account | None) -> None:
+        """Credits the model calls that a result of `exec` tells of.
+
+        Args:
+            result: what `exec` returned.
+            given: what it was given: a call found there was made before.
+            account: that of the attempt, item or run that made the result.
+        """
+        if account is None or not (found := find_calls(result, self.session.recognisers)):
+            return
+        before = find_calls(given, self.session.recognisers)
+        known = {call.response_id for call, _ in before if call.response_id is not None}
+        for _, usage in before:
+            account.ledger.is_new(usage)
+        for call, usage in found:
+            if account.ledger.is_new(usage) and call.response_id not in known:
+                account.charge(call, RESULT)
+
+    def _look_at_written(self, value: object) -> None:
+        """Credits the model calls that a value which was written to the store tells of."""
+        account = self.account
+        if account is None:
+            return
+        for call, usage in find_calls(value, self.session.recognisers):
+            if account.ledger.is_new(usage):
+                account.charge(call, WRITTEN)
+
+    def _open_account(self, around: Context) -> None:
+        parent = current_account(around)
+        if parent is not None:
+            self.account = Account(parent.ledger, parent, is_run=True)
+            return
+        self.account = Account(self.session.new_ledger(), None, is_run=True)
+        # What an earlier run has left in the store is no call of this one.
+        for _, usage in find_calls(self._store, self.session.recognisers):
+            self.account.ledger.is_new(usage)
+
     # --- the end ---
 
     @guarded(default=False)
     def _leave(self, result: object) -> bool:
-        if not self.recording:
+        if not self.observed:
             self.span.end()
             return True
         self._stop_clock(None)
@@ -336,7 +413,7 @@ class NodeRun(Frame):
 
     @guarded(default=False)
     def _fail(self, exc: BaseException) -> bool:
-        if not self.recording:
+        if not self.observed:
             self.span.end()
             return True
         self._stop_clock(exc)
@@ -344,7 +421,7 @@ class NodeRun(Frame):
         if is_cancellation(exc):
             self.finish(cancelled=True)
             return True
-        if not is_recorded(exc):
+        if self.recording and not is_recorded(exc):
             self.record_exception(self.span, exc)
         self.recorded = True
         self._error_type = type_name(exc)
@@ -370,9 +447,51 @@ class NodeRun(Frame):
         action = action_text(self._result) if self._returned else None
         self._result = None
         step = Step(self._node_id, self._iteration, action, next_id, dead_end)
-        spans.finish_run(self.span, self._to_record(step, cancelled=cancelled))
+        charges = [] if self.account is None else self.account.close()
+        if self.recording:
+            record = self._to_record(step, cancelled=cancelled)
+            openinference = self.session.config.openinference
+            spans.finish_run(self.span, record, openinference=openinference)
         self.span.end(self._end_ns)
+        if self.metering:
+            self._measure(step, charges, cancelled=cancelled)
+        self.leave_active()
         return True
+
+    def leave_active(self) -> None:
+        """It is no longer one of the active runs, if it was."""
+
+    @guarded(None)
+    def _measure(self, step: Step, charges: list[Charge], *, cancelled: bool) -> None:
+        """Records the metrics of a run, in its span's context."""
+        if self.context is None:
+            return
+        meter = self.meter(self.context)
+        ending = Ending(self._seconds, self._error_type, cancelled)
+        self.measure_time(meter, ending, step)
+        meter.retried(self._retries)
+        if self.batch is not None:
+            meter.items(self.batch.done, self.batch.failed, self.batch.cancelled)
+        meter.calls(charges, self.session.config.currency)
+
+    def meter(self, context: Context) -> Meter:
+        """What records the run's metrics."""
+        flow = self.flow_around()
+        return Meter(self.session.outlets.metrics, context, self.title, self.title, flow)
+
+    def measure_time(self, meter: Meter, ending: Ending, step: Step) -> None:
+        """Records how long it took, and where it led."""
+        action = step.action
+        if step.next is None and action not in {None, _DEFAULT_ACTION}:
+            action = semconv.OTHER  # nobody wired it, so it may be any text
+        meter.node_ended(ending, action)
+
+    def flow_around(self) -> str | None:
+        """The name of the nearest flow around this run."""
+        frame = self.parent
+        while frame is not None and not isinstance(frame, FlowRun):
+            frame = frame.parent
+        return None if frame is None else frame.name
 
     def route_record(self) -> Route | None:
         """What a flow did; None for nodes."""
@@ -389,12 +508,14 @@ class NodeRun(Frame):
             self.shares,
             self.session.config.max_store_items,
             None if self.parent is None else self.parent.watch_around(),
+            self._look_at_written,
         )
         self.watch.mark(journal.ELSEWHERE)
 
     def _stop_clock(self, exc: BaseException | None) -> None:
         ended = perf_counter_ns()
         self._end_ns = time_ns()
+        self._seconds = (ended - self._started) / _NANOS
         began, exec_ended = self._exec_began, self._exec_ended
         prep_ended = ended if self._last_phase(exc) == journal.PREP else self._prep_ended
         in_post = exec_ended is not None and not self._left_in_exec(exc)
@@ -412,7 +533,7 @@ class NodeRun(Frame):
                 self._output = self.watch.show(self.shares.output)
             self.watch.close()
         self._store = None
-        if self.session.config.phase_spans:
+        if self.session.config.phase_spans and self.recording:
             self._add_phase_spans(exc)
 
     def _left_in_exec(self, exc: BaseException | None) -> bool:
@@ -476,6 +597,7 @@ class NodeRun(Frame):
             store=None if self.watch is None or hidden else self.watch.record,
             content=Content() if hidden else Content(self._input, self._output, self._params),
             route=self.route_record(),
+            usage=None if self.account is None else self.account.usage(),
             cancelled=cancelled,
             error_type=self._error_type,
         )
@@ -483,7 +605,15 @@ class NodeRun(Frame):
     def _give_up(self) -> None:
         """A fault of ours: the span ends without what it should have told."""
         self._finished = True
+        self._close_account()
         self.end_span()
+        self.leave_active()
+
+    @guarded(None)
+    def _close_account(self) -> None:
+        """What is told later goes further out."""
+        if self.account is not None:
+            self.account.close()
 
 
 class OwnRoute(Protocol):
@@ -513,7 +643,7 @@ class OwnRoute(Protocol):
 class FlowRun(NodeRun):
     """One run of a flow: also a node run where another flow runs it."""
 
-    __slots__ = ("graph", "name", "node_runs", "own_route", "path")
+    __slots__ = ("_counted", "graph", "name", "node_runs", "own_route", "path")
 
     def __init__(
         self,
@@ -529,6 +659,8 @@ class FlowRun(NodeRun):
         self.graph: Graph | None = None
         self.path: list[str] = []
         self.node_runs = 0
+        self._counted = False
+        """Is it one of the active runs?"""
         self.own_route: OwnRoute | None = None
         """Follows the nodes where a user's `_orch` takes the framework's place."""
 
@@ -542,13 +674,37 @@ class FlowRun(NodeRun):
         """`invoke_workflow` and the flow's name, as the GenAI conventions say."""
         return f"{semconv.INVOKE_WORKFLOW} {self.name}"
 
-    def start_attributes(self) -> dict[str, Any]:
-        """What the span carries from its start."""
-        attributes = super().start_attributes()
+    def start_attributes(self, around: Context) -> dict[str, Any]:
+        """What the span carries from its start in a context."""
+        attributes = super().start_attributes(around)
         attributes |= spans.workflow_attributes(self.name)
         if self.parent is None:
             attributes |= self.session.root_attributes
         return attributes
+
+    @guarded(None)
+    def enter(self) -> None:
+        """The flow begins."""
+        super().enter()
+        if self.parent is None and self.metering and self.context is not None:
+            self.session.outlets.metrics.flow_began(self.name, self.context)
+            self._counted = True
+
+    @guarded(None)
+    def leave_active(self) -> None:
+        """It is no longer one of the active runs, if it was."""
+        if self._counted and self.context is not None:
+            self._counted = False
+            self.session.outlets.metrics.flow_left(self.name, self.context)
+
+    def meter(self, context: Context) -> Meter:
+        """What records the run's metrics."""
+        return Meter(self.session.outlets.metrics, context, self.name, None, self.name)
+
+    def measure_time(self, meter: Meter, ending: Ending, step: Step) -> None:
+        """Records how long it took."""
+        del step
+        meter.flow_ended(ending)
 
     def graph_of(self, flow: object) -> Graph:
         """The flow's graph as it is when its first node is about to run."""
@@ -559,7 +715,7 @@ class FlowRun(NodeRun):
 
     def place(self, node: object) -> tuple[str | None, int | None]:
         """Id and iteration of a node that the flow itself is about to run."""
-        if self.own_route is None or not self.recording:
+        if self.own_route is None or not self.observed:
             return super().place(node)
         if self._prep_ended is None:
             self.prep_ends()
@@ -568,7 +724,7 @@ class FlowRun(NodeRun):
 
     def holds(self, run: NodeRun) -> bool:
         """Does the run stay open until the flow has chosen what follows?"""
-        if self.own_route is None or not self.recording:
+        if self.own_route is None or not self.observed:
             return False
         self.exec_ends(None)
         return self.own_route.holds(run)

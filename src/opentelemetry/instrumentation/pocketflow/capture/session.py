@@ -6,17 +6,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.instrumentation.pocketflow import semconv
 from opentelemetry.instrumentation.pocketflow.capture import classes, failures, reading
+from opentelemetry.instrumentation.pocketflow.capture.conversation import current_conversation
 from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
+from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Ledger
+from opentelemetry.instrumentation.pocketflow.capture.usage.prices import Pricer
 from opentelemetry.instrumentation.pocketflow.emit import spans
 from opentelemetry.instrumentation.pocketflow.emit.budget import Shares
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from opentelemetry.context import Context
     from opentelemetry.trace import Tracer
 
     from opentelemetry.instrumentation.pocketflow.capture.classes import ClassFacts, Framework
-    from opentelemetry.instrumentation.pocketflow.config import Config, Content
+    from opentelemetry.instrumentation.pocketflow.config import Config, Content, Recogniser
+    from opentelemetry.instrumentation.pocketflow.emit.metrics import Metrics
     from opentelemetry.instrumentation.pocketflow.emit.spans import Attributes
     from opentelemetry.instrumentation.pocketflow.record import Failure
 
@@ -28,27 +33,43 @@ class Prepared(NamedTuple):
     attributes: Attributes
 
 
+class Outlets(NamedTuple):
+    """Where a session's telemetry goes to."""
+
+    tracer: Tracer
+    metrics: Metrics
+    is_metering: Callable[[], bool]
+    """Is anybody listening to metrics? Asked when an outermost run begins."""
+    attend: Callable[[], None]
+    """Listens to the model calls of the provider that is in use by now."""
+
+
 class Session:
     """One `instrument()` of one module of the framework, until its `uninstrument()`.
 
     Args:
-        tracer: makes the spans.
+        outlets: where telemetry goes to.
         config: the user's options.
         framework: the module whose classes are traced.
         root_attributes: what could not be put into the resource, for root flows.
+        recognisers: the user's functions that find model calls in values.
     """
 
     def __init__(
         self,
-        tracer: Tracer,
+        outlets: Outlets,
         config: Config,
         framework: Framework,
         root_attributes: Mapping[str, Any],
+        recognisers: Sequence[Recogniser] = (),
     ) -> None:
-        self.tracer = tracer
+        self.tracer = outlets.tracer
+        self.outlets = outlets
         self.config = config
         self.framework = framework
         self.root_attributes = root_attributes
+        self.recognisers = recognisers
+        self.price = Pricer(config.price, config.currency)
         self.redactor = Redactor(config.redact_keys, config.redact_patterns)
         self.node_shares = Shares.of_node(config.max_span_bytes)
         self.flow_shares = Shares.of_flow(config.max_span_bytes)
@@ -57,9 +78,19 @@ class Session:
         self._facts = classes.facts_for(framework, config)
         self.prepared = reading.PerClass(self._prepare)
 
+    def new_ledger(self) -> Ledger:
+        """What the accounts of one outermost run share."""
+        return Ledger(self.price, self.config.currency, has_prices=self.price.has_source)
+
     def start_attributes(self, kind: str) -> Attributes:
         """What a span of a kind carries from its start."""
-        return spans.start_attributes(kind, openinference=self.config.openinference)
+        attributes = spans.start_attributes(kind, openinference=self.config.openinference)
+        return attributes | self.conversation_attributes()
+
+    def conversation_attributes(self, context: Context | None = None) -> Attributes:
+        """What `conversation` blocks around a context say; around the caller if None."""
+        conversation = current_conversation(context)
+        return {} if conversation is None else conversation.attributes(self.redactor)
 
     def item_attributes(self, index: int, size: int | None) -> Attributes:
         """What the span of an item carries from its start."""
@@ -87,6 +118,6 @@ class Session:
     def _prepare(self, cls: type) -> Prepared:
         facts = self._facts(cls)
         kind = semconv.KIND_FLOW if facts.is_flow else semconv.KIND_NODE
-        attributes = self.start_attributes(kind)
+        attributes = spans.start_attributes(kind, openinference=self.config.openinference)
         attributes |= spans.class_attributes(facts.name, facts.base, facts.location)
         return Prepared(facts, attributes)

@@ -22,7 +22,7 @@ from opentelemetry.instrumentation.pocketflow.capture.redact import REDACTED
 from opentelemetry.instrumentation.pocketflow.record import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from opentelemetry.instrumentation.pocketflow.capture.preview import Json
     from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
@@ -50,6 +50,7 @@ class StoreWatch:
         shares: bytes for what is shown.
         max_items: how many of its items may be watched.
         around: the watch of the run around this one, which may be on another store.
+        on_written: told of each value that this run has added or put in the place of another.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class StoreWatch:
         shares: Shares,
         max_items: int,
         around: StoreWatch | None,
+        on_written: Callable[[object], None] | None = None,
     ) -> None:
         self._journal, is_new = journals.acquire(store, max_items)
         self._content = content
@@ -69,6 +71,7 @@ class StoreWatch:
         self._left = shares.diff - 1  # the brackets; each operation counts with a comma
         self._omitted = 0
         self._names: dict[str, str] = {}
+        self._on_written = on_written
         self.around = around
         self.branch = Branch(self._branch_around())
         self.is_outermost = is_new
@@ -150,6 +153,7 @@ class StoreWatch:
     def _render(self, changes: list[Credited]) -> None:
         for position, credited in enumerate(changes):
             self._note_name(credited.change)
+            self._tell_of(credited)
             room = self._left // min(len(changes) - position, 4)
             if self._content == "off" or room < _MIN_CHANGE_BYTES:
                 self._omitted += 1
@@ -161,6 +165,11 @@ class StoreWatch:
                 continue
             self._operations.append(text)
             self._left -= size
+
+    def _tell_of(self, credited: Credited) -> None:
+        own = credited.phase != journals.ELSEWHERE and credited.change.op != "remove"
+        if own and self._on_written is not None:
+            self._on_written(credited.change.value)
 
     def _operation(self, credited: Credited, room: int) -> dict[str, Json]:
         change = credited.change

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from opentelemetry.trace import Status, StatusCode
 
 from opentelemetry.instrumentation.pocketflow import semconv
+from opentelemetry.instrumentation.pocketflow.emit.usage import add_usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +81,10 @@ def step_attributes(step: Step) -> Attributes:
     return attributes
 
 
-def finish_run(span: Span, run: Run) -> None:
+# What is `openinference` below says whether own model calls are told in its words, too.
+
+
+def finish_run(span: Span, run: Run, *, openinference: bool) -> None:
     """Sets what is known at the end of a run. Does not end the span."""
     attributes = step_attributes(run.step)
     _add_phases(attributes, run.phases)
@@ -89,24 +93,28 @@ def finish_run(span: Span, run: Run) -> None:
     _add_store(attributes, run.store)
     _add_content(attributes, run.content)
     _add_route(attributes, run.route)
+    # A flow stays one, also where it is told of calls itself.
+    add_usage(attributes, run.usage, openinference=openinference and run.route is None)
     _conclude(span, attributes, run.error_type, cancelled=run.cancelled)
 
 
-def finish_item(span: Span, item: Item) -> None:
+def finish_item(span: Span, item: Item, *, openinference: bool) -> None:
     """Sets what is known at the end of an item. Does not end the span."""
     attributes: Attributes = {}
     _add_attempts(attributes, item.attempts)
     if item.content is not None:
         _add_content(attributes, item.content)
     _add_route(attributes, item.route)
+    add_usage(attributes, item.usage, openinference=openinference)
     _conclude(span, attributes, item.error_type, cancelled=item.cancelled)
 
 
-def finish_attempt(span: Span, attempt: Attempt) -> None:
+def finish_attempt(span: Span, attempt: Attempt, *, openinference: bool) -> None:
     """Sets what is known at the end of an attempt. Does not end the span."""
     attributes: Attributes = {}
     if attempt.wait is not None:
         attributes[semconv.ATTEMPT_WAIT] = attempt.wait
+    add_usage(attributes, attempt.usage, openinference=openinference)
     _conclude(span, attributes, attempt.error_type, cancelled=attempt.cancelled)
 
 
