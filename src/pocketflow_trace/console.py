@@ -12,7 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from opentelemetry.instrumentation.pocketflow import semconv
-from pocketflow_trace.lines import STYLES, Line, details, number, title
+from pocketflow_trace.lines import STYLES, Line, details, number, title, usage_lines
 from pocketflow_trace.outline import DEFAULT_LIMITS, Gap, Part, outline
 from pocketflow_trace.text import duration, encodable, plural
 from pocketflow_trace.totals import totals
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from pocketflow_trace.model import Run
+    from pocketflow_trace.totals import Totals
 
 MIN_WIDTH: Final = 20
 """Columns that are used even where the terminal claims to have fewer."""
@@ -78,7 +79,7 @@ class _Painting:
         tree = Tree("", hide_root=True, guide_style=STYLES["quiet"])
         self._add(tree, outline(run, self._limits), 0)
         self._print(tree)
-        self._print(self._text([_closing_line(run)]))
+        self._print(self._text(_closing_lines(run), indent=""))
 
     def _print(self, item: Tree | Text) -> None:
         self._console.print(item, markup=False, emoji=False, highlight=False, soft_wrap=False)
@@ -92,29 +93,35 @@ class _Painting:
             lines = [title(part.entry, allowed), *details(part.entry)]
             self._add(tree.add(self._text(lines)), part.inside, allowed)
 
-    def _text(self, lines: Sequence[Line]) -> Text:
-        """Join lines to one text; lines under the first are indented by two columns."""
+    def _text(self, lines: Sequence[Line], indent: str = "  ") -> Text:
+        """Join lines to one text; lines under the first are indented."""
         text = Text(overflow="fold")
         for position, line in enumerate(lines):
-            text.append("\n  " if position else "")
+            text.append(f"\n{indent}" if position else "")
             for piece, style in line:
                 text.append(encodable(piece, self._console.encoding), STYLES.get(style))
         return text
 
 
 def _gap_line(gap: Gap) -> Line:
-    failed = f", {gap.failed} of them failed" if gap.failed else ""
-    return [(f"… {gap.count} more", "quiet"), (failed, "bad")]
+    failed = f", {gap.failed:,} of them failed" if gap.failed else ""
+    return [(f"… {gap.count:,} more", "quiet"), (failed, "bad")]
 
 
-def _closing_line(run: Run) -> Line:
-    """Return what the run adds up to: `4 node runs in 1.24 s, 1 error, 2 retries`."""
+def _closing_lines(run: Run) -> list[Line]:
+    """Return what the run adds up to: first the node runs, then what their model calls used."""
     sums = totals(run)
+    used = usage_lines(sums.usage) if sums.usage else []
+    return [_counts_line(sums, run.dropped), *used]
+
+
+def _counts_line(sums: Totals, dropped: int) -> Line:
+    """Return `4 node runs in 1.24 s, 1 error, 2 retries`."""
     line: Line = [(f"{plural(sums.nodes, 'node run')} in {duration(sums.nanos)}", "name")]
     if sums.errors:
         line.append((f", {plural(sums.errors, 'error')}", "bad"))
     if sums.retries:
         line.append((f", {plural(sums.retries, 'retry', 'retries')}", "warn"))
-    if run.dropped:
-        line.append((f"; {plural(run.dropped, 'later span')} not kept, not counted here", "warn"))
+    if dropped:
+        line.append((f"; {plural(dropped, 'later span')} not kept, not counted here", "warn"))
     return line

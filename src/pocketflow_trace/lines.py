@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from opentelemetry.instrumentation.pocketflow import semconv
 from pocketflow_trace.text import brief_json, duration, plural, printable, shorten
+from pocketflow_trace.usage import call_tokens, figures, rolled_up, unknowns, waste
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from pocketflow_trace.model import Entry, Value
+    from pocketflow_trace.usage import Usage
 
 Piece: TypeAlias = tuple[str, str]
 """Text and the name of its style: one of `STYLES`, or empty."""
@@ -58,7 +60,7 @@ def number(entry: Entry, name: str) -> int:
 
 
 def title(entry: Entry, attempts_allowed: int = 0) -> Line:
-    """Return the entry's first line: what it is, how long it took, where it led, how it ended.
+    """Return the entry's first line: what it is, what it took, where it led, how it ended.
 
     Args:
         entry: The entry.
@@ -67,13 +69,21 @@ def title(entry: Entry, attempts_allowed: int = 0) -> Line:
     heading = _heading(entry)
     if entry.kind == "attempt" and attempts_allowed:
         heading.append((f"/{attempts_allowed}", "name"))
-    line = [*heading, *_timing(entry), *_flags(entry), *_route(entry), *_ending(entry)]
+    took = [*_timing(entry), *_usage(entry), *_flags(entry)]
+    line = [*heading, *took, *_route(entry), *_ending(entry)]
     return [(text, style) for text, style in line if text]
 
 
 def details(entry: Entry) -> list[Line]:
     """Return the lines under the title: batch summary, changes of the store, conflicts."""
     return [*_batch(entry), *_changes(entry), *_conflicts(entry)]
+
+
+def usage_lines(usage: Usage) -> list[Line]:
+    """Return what a whole run used: the sums, and below them what they are without."""
+    missing = unknowns(usage)
+    sums: Line = [(" - ".join(figures(usage, "model call")), "name"), _waste(usage)]
+    return [sums, [("unknown: ", "warn"), (missing, "warn")]] if missing else [sums]
 
 
 # --- The title ------------------------------------------------------------------------------
@@ -133,6 +143,24 @@ def _timing(entry: Entry) -> Line:
     if entry.end is None:
         return [("  unfinished", "warn")]
     return [(f"  {duration(entry.end - entry.start)}", "quiet")]
+
+
+def _usage(entry: Entry) -> Line:
+    """Return ` - 2 calls, 1,521 tokens - $0.0042 (812 tokens wasted)`, as far as it is told."""
+    if entry.kind == "other":
+        tokens = call_tokens(entry.attributes)
+        return [(f" - {tokens}" if tokens else "", "quiet")]
+    usage = rolled_up(entry.attributes)
+    if usage is None:
+        return []
+    line: Line = [piece for text in figures(usage) for piece in ((" - ", "quiet"), (text, ""))]
+    # That all of a failed attempt is wasted goes without saying.
+    return line if entry.kind == "attempt" and is_failed(entry) else [*line, _waste(usage)]
+
+
+def _waste(usage: Usage) -> Piece:
+    wasted = waste(usage)
+    return (f" ({wasted})" if wasted else "", "warn")
 
 
 def _flags(entry: Entry) -> Line:
@@ -206,13 +234,13 @@ def _batch(entry: Entry) -> list[Line]:
         number(entry, semconv.BATCH_SIZE),
         number(entry, semconv.BATCH_FAILED),
     )
-    parts = [f"{_done(entry, size, failed)} of {plural(size, 'item')} done"]
+    parts = [f"{_done(entry, size, failed):,} of {plural(size, 'item')} done"]
     for count, what in (
         (failed, "failed"),
         (number(entry, semconv.BATCH_RETRIED), "retried"),
         (number(entry, semconv.BATCH_FALLBACKS), "fell back"),
     ):
-        parts += [f"{count} {what}"] if count else []
+        parts += [f"{count:,} {what}"] if count else []
     return [[("batch: ", "quiet"), (", ".join(parts), "bad" if failed else "")]]
 
 

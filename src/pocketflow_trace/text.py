@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-_ASCII: Final = str.maketrans({"→": "->", "…": "..."})
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+_PLAIN: Final = {"→": "->", "…": "...", "€": "EUR ", "£": "GBP "}
+"""Our own signs that some encodings lack, and what stands for them there."""
+
+_CURRENCY_SIGNS: Final = {"USD": "$", "EUR": "€", "GBP": "£"}
+
+_MAX_CURRENCY: Final = 8
+"""Characters of a currency that has no sign."""
+
+_MAX_MAGNITUDE: Final = 12
+"""Power of ten beyond which an amount is written with an exponent."""
 
 _NANOS: Final = 1_000_000_000
 
@@ -26,14 +38,19 @@ def _escape(char: str) -> str:
 
 
 def encodable(text: str, encoding: str) -> str:
-    """Return the text as far as the encoding can hold it; our own signs get ASCII forms."""
+    """Return the text as far as the encoding can hold it; signs that it lacks get ASCII forms."""
     if encoding.lower().replace("_", "-").startswith("utf"):
         return text
-    plain = text.translate(_ASCII)
     try:
-        return plain.encode(encoding, "backslashreplace").decode(encoding)
+        return _encodable(text, encoding)
     except LookupError:
-        return plain.encode("ascii", "backslashreplace").decode("ascii")
+        return _encodable(text, "ascii")
+
+
+def _encodable(text: str, encoding: str) -> str:
+    lacking = {sign: plain for sign, plain in _PLAIN.items() if not sign.encode(encoding, "ignore")}
+    plain = text.translate(str.maketrans(lacking))
+    return plain.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def shorten(text: str, limit: int) -> str:
@@ -47,8 +64,31 @@ def brief_json(value: object, limit: int) -> str:
 
 
 def plural(count: int, one: str, many: str = "") -> str:
-    """Return the count with its noun: `1 error`, `2 errors`."""
-    return f"{count} {one if count == 1 else many or one + 's'}"
+    """Return the count with its noun: `1 error`, `1,521 tokens`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def money(amount: Decimal, currency: str) -> str:
+    """Return an amount of 0 or more with the digits that matter: `$0.0042`, `€12.40`, `3.10 CHF`.
+
+    Args:
+        amount: The amount.
+        currency: Its ISO 4217 code; empty where unknown.
+    """
+    if sign := _CURRENCY_SIGNS.get(currency):
+        return sign + _amount(amount)
+    return f"{_amount(amount)} {shorten(printable(currency), _MAX_CURRENCY)}".rstrip()
+
+
+def _amount(amount: Decimal) -> str:
+    """Return two decimals, or as many as two significant digits need; `0` is nothing at all."""
+    if not amount:
+        return "0"
+    magnitude = amount.adjusted()
+    if not -_MAX_MAGNITUDE <= magnitude <= _MAX_MAGNITUDE:
+        return f"{amount:.1e}"
+    whole, _, decimals = f"{amount:,.{max(2, 1 - magnitude)}f}".partition(".")
+    return f"{whole}.{decimals[:2]}{decimals[2:].rstrip('0')}"
 
 
 def duration(nanos: int) -> str:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.instrumentation.pocketflow import semconv
 from pocketflow_trace.lines import is_failed, number
 from pocketflow_trace.model import walk
+from pocketflow_trace.usage import add_up, rolled_up
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pocketflow_trace.model import Entry, Run
+    from pocketflow_trace.usage import Usage
 
 _UNITS: Final = frozenset({"flow", "node", "item"})
 """What can fail as such: a failed attempt is a retry, a failed model call a cause."""
@@ -27,12 +29,14 @@ class Totals:
         errors: Flows, nodes and items that failed, each only where the error began.
         retries: Attempts beyond the first.
         nanos: Time from the first start to the last end, in nanoseconds.
+        usage: What the model calls used, each once; None where none is told of.
     """
 
     nodes: int
     errors: int
     retries: int
     nanos: int
+    usage: Usage | None
 
 
 def totals(run: Run) -> Totals:
@@ -43,6 +47,7 @@ def totals(run: Run) -> Totals:
         errors=_errors(entries),
         retries=sum(_retries(entry) for entry in entries if entry.kind == "node"),
         nanos=_nanos(entries),
+        usage=add_up(_outermost_usages(run)),
     )
 
 
@@ -79,3 +84,18 @@ def _nanos(entries: Sequence[Entry]) -> int:
         return 0
     ends = [entry.start if entry.end is None else entry.end for entry in entries]
     return max(ends) - min(entry.start for entry in entries)
+
+
+def _outermost_usages(run: Run) -> Iterator[Usage]:
+    """Yield the roll-ups that are in no other: those of the root flows, where they ended.
+
+    A flow that has not ended has none yet; then the outermost ones inside it stand for it.
+    """
+    pending = list(reversed(run.roots))
+    while pending:
+        entry = pending.pop()
+        usage = None if entry.kind == "other" else rolled_up(entry.attributes)
+        if usage is None:
+            pending.extend(reversed(entry.children))
+        else:
+            yield usage

@@ -168,3 +168,46 @@ def _search(stage: Stage) -> None:
         stage.leaf("Search attempt", 310, 400, attributes=failed, error=error)
         with stage.span("Search attempt", 500, 830, attempt(2)):
             stage.leaf("chat gpt-5", 510, 820, scope="some.llm.client")
+
+
+def used(
+    calls: int, tokens: int | None = None, cost: float | None = None, **more: AttributeValue
+) -> dict[str, AttributeValue]:
+    """Return the roll-up of some model calls; further ones by name without `usage_`.
+
+    Args:
+        calls: Model calls.
+        tokens: Input and output; None where nobody told.
+        cost: Their price in US dollars, unless `currency` is given; None where it is not known.
+        more: For example `wasted_calls=1`.
+    """
+    attributes = {semconv.USAGE_CALLS: calls, semconv.USAGE_CURRENCY: "USD"}
+    told = {semconv.USAGE_TOTAL_TOKENS: tokens, semconv.USAGE_COST: cost}
+    attributes |= {name: value for name, value in told.items() if value is not None}
+    return attributes | _named({f"usage_{name}": value for name, value in more.items()})
+
+
+def paid_run() -> Run:
+    """Return a run whose second node pays for an attempt that fails, then for one that works."""
+    stage = Stage()
+    wasted = {"wasted_calls": 1, "wasted_total_tokens": 812, "wasted_cost": 0.0021}
+    with stage.span("invoke_workflow Chat", 0, 900, flow("Chat") | used(3, 2948, 0.0071, **wasted)):
+        plan = node("Plan", node_next="Write") | used(1, 615, 0.0008)
+        stage.leaf("Plan", 0, 100, attributes=plan)
+        write = node("Write", node_attempts=2, node_max_retries=3, node_action="done")
+        with stage.span("Write", 100, 900, write | used(2, 2333, 0.0063, **wasted)):
+            failed = attempt(1, attempt_wait=0) | used(1, 812, 0.0021, **wasted)
+            error = ValueError("no JSON in the answer")
+            with stage.span("Write attempt", 100, 400, failed, error=error):
+                _chat(stage, 100, 390, 800, 12)
+            with stage.span("Write attempt", 400, 900, attempt(2) | used(1, 1521, 0.0042)):
+                _chat(stage, 400, 890, 1500, 21)
+    return stage.run
+
+
+def _chat(stage: Stage, start: int, end: int, tokens_in: int, tokens_out: int) -> None:
+    attributes = {
+        semconv.GEN_AI_INPUT_TOKENS: tokens_in,
+        semconv.GEN_AI_OUTPUT_TOKENS: tokens_out,
+    }
+    stage.leaf("chat gpt-5", start, end, attributes=attributes, scope="some.llm.client")

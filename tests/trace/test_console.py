@@ -300,8 +300,8 @@ def test_thousands_of_nodes() -> None:
         "turn 7",
         "turn 2500",
     ]
-    assert "├── … 2470 more" in lines
-    assert lines[-1] == "5000 node runs in 5.00 s, 2 errors"
+    assert "├── … 2,470 more" in lines
+    assert lines[-1] == "5,000 node runs in 5.00 s, 2 errors"
 
 
 def test_thousands_of_failures() -> None:
@@ -312,7 +312,7 @@ def test_thousands_of_failures() -> None:
     lines = shown(stage.run).splitlines()
     assert len(lines) < 100
     assert any("more, " in line and "of them failed" in line for line in lines)
-    assert lines[-1] == "3000 node runs in 3.00 s, 3000 errors"
+    assert lines[-1] == "3,000 node runs in 3.00 s, 3,000 errors"
 
 
 def test_dropped_spans_are_told() -> None:
