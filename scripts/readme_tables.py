@@ -44,7 +44,7 @@ def attribute_table() -> str:
         name = getattr(semconv, constant)
         places, separator, rest = text.partition(": ")
         kind, dot, meaning = rest.partition(". ")
-        if "." not in name or not separator or not dot or places == METRIC:
+        if not separator or not dot or places == METRIC:
             continue
         lines.append(f"| `{name}` | {places} | {kind.strip('.')} | {cell(meaning)} |")
     return "\n".join(lines)
