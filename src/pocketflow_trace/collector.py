@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias, get_args
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
 
-from opentelemetry.instrumentation.pocketflow import semconv
-from pocketflow_trace.model import Entry, Failure, Kind, Run, Scalar, Status, Value, assemble
+from pocketflow_trace.entries import entry_of, is_ours
+from pocketflow_trace.model import Run, grow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from opentelemetry.context import Context
-    from opentelemetry.sdk.trace import Event, ReadableSpan, Span
+    from opentelemetry.sdk.trace import ReadableSpan, Span
     from opentelemetry.trace import SpanContext
 
 MAX_SPANS: Final = 10_000
@@ -28,12 +25,6 @@ MAX_LATE_ERRORS: Final = 1_000
 """Failed spans kept beyond the limit by default, so that errors do not vanish with the rest."""
 
 _Key: TypeAlias = tuple[int, int]
-
-_STATUS: Final[dict[StatusCode, Status]] = {
-    StatusCode.UNSET: "unset",
-    StatusCode.OK: "ok",
-    StatusCode.ERROR: "error",
-}
 
 
 @dataclass(slots=True)
@@ -71,7 +62,7 @@ class RunCollector(SpanProcessor):
         if key is None or os.getpid() != self._pid:
             return
         with self._lock:
-            if not (_is_ours(span) or parent in self._kept):
+            if not (is_ours(span) or parent in self._kept):
                 return
             if len(self._kept) < self._limit:
                 self._kept[key] = _Kept(span, parent)
@@ -102,23 +93,17 @@ class RunCollector(SpanProcessor):
     def snapshot(self) -> Run:
         """Return what is known now; spans that still run have no end."""
         with self._lock:
-            kept = dict(sorted(self._kept.items(), key=_by_start))
+            kept = dict(self._kept)
             dropped = self._dropped
             parents = {key: self._parent(key, item) for key, item in kept.items()}
-        order = _parents_first(parents)
-        position = {key: index for index, key in enumerate(order)}
-        return Run(
-            roots=assemble(
-                [_entry(kept[key].span) for key in order],
-                [None if (up := parents[key]) is None else position[up] for key in order],
-            ),
-            dropped=dropped,
-        )
+        entries = {_text(key): entry_of(item.span) for key, item in kept.items()}
+        up = {_text(key): None if to is None else _text(to) for key, to in parents.items()}
+        return Run(roots=grow(entries, up), dropped=dropped)
 
     def _is_late_error(self, span: ReadableSpan) -> bool:
         """Tell whether the span failed, was counted as dropped, and still fits."""
         return (
-            _is_ours(span)
+            is_ours(span)
             and span.status.status_code is StatusCode.ERROR
             and self._limit <= len(self._kept) < self._limit + self._error_limit
         )
@@ -131,77 +116,9 @@ class RunCollector(SpanProcessor):
         return None if root == key or self._kept[root].parent in self._kept else root
 
 
-def _by_start(item: tuple[_Key, _Kept]) -> int:
-    return item[1].span.start_time or 0
-
-
-def _parents_first(parents: Mapping[_Key, _Key | None]) -> list[_Key]:
-    """Return the keys in their order, but each after its parent: clocks can jump back."""
-    order: dict[_Key, None] = {}
-    for key in parents:
-        chain: list[_Key] = []
-        current: _Key | None = key
-        while current is not None and current not in order:
-            chain.append(current)
-            current = parents[current]
-        order.update(dict.fromkeys(reversed(chain)))
-    return list(order)
-
-
 def _key(context: SpanContext | None) -> _Key | None:
     return None if context is None else (context.trace_id, context.span_id)
 
 
-def _is_ours(span: ReadableSpan) -> bool:
-    scope = span.instrumentation_scope
-    return scope is not None and scope.name == semconv.SCOPE_NAME
-
-
-def _entry(span: ReadableSpan) -> Entry:
-    attributes = {name: _plain(value) for name, value in dict(span.attributes or {}).items()}
-    context = span.get_span_context()
-    return Entry(
-        kind=_kind(attributes),
-        name=span.name,
-        start=span.start_time or 0,
-        end=span.end_time,
-        status=_STATUS[span.status.status_code],
-        message=span.status.description or "",
-        attributes=attributes,
-        failures=_failures(span.events),
-        trace_id=format_trace_id(context.trace_id) if context else "",
-        span_id=format_span_id(context.span_id) if context else "",
-    )
-
-
-def _kind(attributes: Mapping[str, Value]) -> Kind:
-    value = attributes.get(semconv.SPAN_KIND)
-    return next((kind for kind in get_args(Kind) if kind == value), "other")
-
-
-def _failures(events: Sequence[Event]) -> tuple[Failure, ...]:
-    return tuple(_failure(event) for event in events if event.name == semconv.EXCEPTION_EVENT)
-
-
-def _failure(event: Event) -> Failure:
-    attributes = event.attributes or {}
-    message = attributes.get(semconv.EXCEPTION_MESSAGE)
-    stacktrace = attributes.get(semconv.EXCEPTION_STACKTRACE)
-    return Failure(
-        type=str(attributes.get(semconv.EXCEPTION_TYPE, "Exception")),
-        message=None if message is None else str(message),
-        stacktrace=None if stacktrace is None else str(stacktrace),
-    )
-
-
-def _plain(value: object) -> Value:
-    """Return an attribute's value as the model has it: nothing that JSON could not hold."""
-    if isinstance(value, list | tuple):
-        return tuple(_scalar(item) for item in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - elements are checked one by one
-    return _scalar(value)
-
-
-def _scalar(value: object) -> Scalar:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if isinstance(value, str | bool | int | float) else repr(value)
+def _text(key: _Key) -> str:
+    return f"{format_trace_id(key[0])}-{format_span_id(key[1])}"

@@ -82,17 +82,38 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class About:
+    """What a run is a run of.
+
+    Attributes:
+        id: Tells runs apart; empty for one that was not kept.
+        program: Name of the program.
+        started: Unix time in nanoseconds at which tracing began.
+        ended: The same of the program's end; None where it has not said that it ended.
+        resource: Attributes of the resource: git, process, versions.
+    """
+
+    id: str = ""
+    program: str = ""
+    started: int = 0
+    ended: int | None = None
+    resource: Mapping[str, Value] = field(default_factory=dict[str, Value])
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """All that one program run left.
 
     Attributes:
         roots: Outermost entries, by start.
         dropped: Spans that were not kept because there were too many.
+        about: Which program, when and where.
         version: Version of the JSON form.
     """
 
     roots: tuple[Entry, ...] = ()
     dropped: int = 0
+    about: About = About()
     version: int = VERSION
 
 
@@ -125,18 +146,68 @@ def assemble(entries: Sequence[Entry], parents: Sequence[int | None]) -> tuple[E
     return tuple(reversed(roots))
 
 
+def grow(entries: Mapping[str, Entry], parents: Mapping[str, str | None]) -> tuple[Entry, ...]:
+    """Build the tree from entries in any order.
+
+    Args:
+        entries: The entries without children, by a key of each.
+        parents: The key of each entry's parent; None, or a key that is not there, for a root.
+
+    Returns:
+        The roots.
+    """
+    by_start = sorted(entries, key=lambda key: entries[key].start)
+    kept = {key: up if (up := parents[key]) in entries else None for key in by_start}
+    order = _parents_first(kept)
+    position = {key: index for index, key in enumerate(order)}
+    return assemble(
+        [entries[key] for key in order],
+        [None if (up := kept[key]) is None else position[up] for key in order],
+    )
+
+
+def _parents_first(parents: Mapping[str, str | None]) -> list[str]:
+    """Return the keys in their order, but each after its parent: clocks can jump back."""
+    order: dict[str, None] = {}
+    for key in parents:
+        chain: dict[str, None] = {}
+        current: str | None = key
+        # In a file that was damaged, a chain may lead back to itself.
+        while current is not None and current not in order and current not in chain:
+            chain[current] = None
+            current = parents[current]
+        order.update(dict.fromkeys(reversed(chain)))
+    return list(order)
+
+
 def to_json(run: Run) -> dict[str, Any]:
-    """Return the run as plain JSON data: `{"version", "dropped", "entries": [{"parent", ...}]}`."""
+    """Return the run as plain JSON data.
+
+    Its shape is `{"version", "dropped", "about": {...}, "entries": [{"parent", ...}]}`.
+    """
     rows: list[dict[str, Any]] = []
     pending: list[tuple[int | None, Entry]] = [(None, root) for root in reversed(run.roots)]
     while pending:
         parent, entry = pending.pop()
         pending.extend((len(rows), child) for child in reversed(entry.children))
-        rows.append({"parent": parent, **_entry_to_json(entry)})
-    return {"version": run.version, "dropped": run.dropped, "entries": rows}
+        rows.append({"parent": parent, **entry_to_json(entry)})
+    about = about_to_json(run.about)
+    return {"version": run.version, "dropped": run.dropped, "about": about, "entries": rows}
 
 
-def _entry_to_json(entry: Entry) -> dict[str, Any]:
+def about_to_json(about: About) -> dict[str, Any]:
+    """Return what a run is a run of as plain JSON data."""
+    return {
+        "id": about.id,
+        "program": about.program,
+        "started": about.started,
+        "ended": about.ended,
+        "resource": _attributes_to_json(about.resource),
+    }
+
+
+def entry_to_json(entry: Entry) -> dict[str, Any]:
+    """Return an entry, without what is inside it, as plain JSON data."""
     return {
         "kind": entry.kind,
         "name": entry.name,
@@ -144,16 +215,20 @@ def _entry_to_json(entry: Entry) -> dict[str, Any]:
         "end": entry.end,
         "status": entry.status,
         "message": entry.message,
-        "attributes": {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in entry.attributes.items()
-        },
+        "attributes": _attributes_to_json(entry.attributes),
         "failures": [
             {"type": failure.type, "message": failure.message, "stacktrace": failure.stacktrace}
             for failure in entry.failures
         ],
         "trace_id": entry.trace_id,
         "span_id": entry.span_id,
+    }
+
+
+def _attributes_to_json(attributes: Mapping[str, Value]) -> dict[str, Any]:
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in attributes.items()
     }
 
 
@@ -169,8 +244,28 @@ def from_json(data: object) -> Run:
         raise ModelError(f"a run of version {version!r}; this program reads version {VERSION}")
     rows = [_mapping(row, "an entry") for row in _get(saved, "entries", list[object])]
     parents = [_row_parent(row, position) for position, row in enumerate(rows)]
-    entries = [_entry_from_json(row) for row in rows]
-    return Run(roots=assemble(entries, parents), dropped=_get(saved, "dropped", int))
+    entries = [entry_from_json(row) for row in rows]
+    return Run(
+        roots=assemble(entries, parents),
+        dropped=_get(saved, "dropped", int),
+        about=about_from_json(saved.get("about")),
+    )
+
+
+def about_from_json(data: object) -> About:
+    """Read what `about_to_json` made.
+
+    Raises:
+        ModelError: The data has another shape.
+    """
+    row = _mapping(data, "what the run is a run of")
+    return About(
+        id=_get(row, "id", str),
+        program=_get(row, "program", str),
+        started=_get(row, "started", int),
+        ended=None if row.get("ended") is None else _get(row, "ended", int),
+        resource=_attributes_from_json(row.get("resource"), "resource"),
+    )
 
 
 def dumps(run: Run) -> str:
@@ -197,7 +292,13 @@ def _row_parent(row: Mapping[str, object], position: int) -> int | None:
     raise ModelError(f"entry {position} has the parent {parent!r}")
 
 
-def _entry_from_json(row: Mapping[str, object]) -> Entry:
+def entry_from_json(data: object) -> Entry:
+    """Read what `entry_to_json` made.
+
+    Raises:
+        ModelError: The data has another shape.
+    """
+    row = _mapping(data, "an entry")
     return Entry(
         kind=_choice(row, "kind", get_args(Kind)),
         name=_get(row, "name", str),
@@ -205,14 +306,15 @@ def _entry_from_json(row: Mapping[str, object]) -> Entry:
         end=None if row.get("end") is None else _get(row, "end", int),
         status=_choice(row, "status", get_args(Status)),
         message=_get(row, "message", str),
-        attributes={
-            name: _value(name, value)
-            for name, value in _mapping(row.get("attributes"), "attributes").items()
-        },
+        attributes=_attributes_from_json(row.get("attributes"), "attributes"),
         failures=tuple(_failure(item) for item in _get(row, "failures", list[object])),
         trace_id=_get(row, "trace_id", str),
         span_id=_get(row, "span_id", str),
     )
+
+
+def _attributes_from_json(data: object, what: str) -> dict[str, Value]:
+    return {name: _value(name, value) for name, value in _mapping(data, what).items()}
 
 
 def _failure(data: object) -> Failure:
