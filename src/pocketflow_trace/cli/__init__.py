@@ -20,7 +20,18 @@ __all__ = ["main"]
 PROGRAM: Final = "pocketflow-trace"
 
 _COMMANDS: Final[Mapping[str, str]] = {
-    "run": "run a program and show what its flows did",
+    "run": "run a program, show what its flows do, and keep it",
+    "list": "list the kept runs",
+    "show": "show a kept run",
+    "store": "show the shared store as it stood at a node",
+    "graph": "draw a flow and the path that a run took, as Mermaid",
+    "stats": "add up many runs: times, errors, retries, tokens and cost",
+    "diff": "compare two runs",
+    "report": "write a page about a run that failed, to be pasted somewhere",
+    "export": "send a kept run to a collector, or write it as OTLP",
+    "prune": "delete old runs",
+    "doctor": "tell what is installed and active, and what would be captured",
+    "completion": "print a script that completes commands in a shell",
 }
 """Commands and what they do; the name of a command is the name of its module."""
 
