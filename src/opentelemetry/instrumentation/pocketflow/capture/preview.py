@@ -85,9 +85,13 @@ class Recorded(Protocol):
         ...
 
 
+# `json.dumps` makes an encoder for each call that asks for anything but its defaults.
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def dumps(value: Json) -> str:
     """Compact JSON that any exporter can encode."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = _encode(value)
     # A lone surrogate, which UTF-8 cannot carry, stands in a JSON string: an escape means the same.
     return encodable(text)
 

@@ -112,6 +112,9 @@ class RouteScope(Frame):
         around = context_api.get_current()
         span = get_current_span(around)
         run = self._flow_run
+        if self.parent is None:  # the flow around the nodes has no span: they are the outermost
+            self.session.outlets.attend()
+            self.metering = self.session.outlets.is_metering()
         self._open_account()
         if run is None:
             start = classes.start_of(self._flow, self.session.framework)
