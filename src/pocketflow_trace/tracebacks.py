@@ -14,7 +14,7 @@ import opentelemetry.instrumentation.pocketflow as core
 import pocketflow_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _GROUP: Final[Any] = getattr(builtins, "BaseExceptionGroup", ())
 """The class of exception groups; an empty tuple before Python 3.11."""
@@ -22,6 +22,20 @@ _GROUP: Final[Any] = getattr(builtins, "BaseExceptionGroup", ())
 _OURS: Final = tuple(
     directory for package in (core, pocketflow_trace, wrapt) for directory in package.__path__
 )
+
+
+_hidden: Final[list[str]] = []
+
+
+def hide_frames_in(directories: Iterable[str]) -> None:
+    """Take the code in these directories for ours too; a further call counts anew."""
+    _hidden.extend(directories)
+
+
+def show_frames_in(directories: Iterable[str]) -> None:
+    """Undo one `hide_frames_in` of the same directories."""
+    for directory in directories:
+        _hidden.remove(directory)
 
 
 def hide_own_frames() -> None:
@@ -86,4 +100,4 @@ def _links(tb: TracebackType | None) -> Iterator[TracebackType]:
 
 
 def _is_ours(tb: TracebackType) -> bool:
-    return tb.tb_frame.f_code.co_filename.startswith(_OURS)
+    return tb.tb_frame.f_code.co_filename.startswith((*_OURS, *_hidden))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.instrumentation.pocketflow import PocketFlowInstrumentor
+from pocketflow_trace.clients import watch_clients
 from pocketflow_trace.collector import RunCollector
 from pocketflow_trace.exporter import export_target, make_exporter
 from pocketflow_trace.outbox import Outbox
@@ -71,12 +72,15 @@ class Tracing:
         return "" if self._delivery is None else self._delivery.complaint()
 
 
-def start_tracing(service_name: str, environ: Mapping[str, str]) -> Tracing:
+def start_tracing(
+    service_name: str, environ: Mapping[str, str], *, clients: bool = True
+) -> Tracing:
     """Trace PocketFlow in this process, and export to a collector if the environment names one.
 
     Args:
         service_name: `service.name`, unless the environment gives one.
         environ: Environment variables; the SDK itself reads those of the process.
+        clients: Whether to instrument the clients of model providers, too.
 
     Raises:
         ExportError: The environment asks for an export that is impossible.
@@ -90,6 +94,8 @@ def start_tracing(service_name: str, environ: Mapping[str, str]) -> Tracing:
     provider, collector = FollowingTracerProvider(own), RunCollector()
     provider.add_span_processor(collector)
     _instrument(provider)
+    if clients:
+        watch_clients(provider, environ)
     return Tracing(collector, delivery)
 
 

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from pocketflow_trace.tracing import Tracing
 
 
-def begin(name: str) -> None:
+def begin(name: str, *, clients: bool) -> None:
     """Start tracing this process, and see to it that its end is reported.
 
     Args:
         name: The program's name.
+        clients: Whether to instrument the clients of model providers, too.
     """
     report = _Report()
     # Handlers run in reverse order. This one stands before the imports that register their own,
@@ -29,17 +30,17 @@ def begin(name: str) -> None:
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         report.nothing_because = "OTEL_SDK_DISABLED is true, so nothing was traced"
         return
-    report.tracing = _start(name)
+    report.tracing = _start(name, clients=clients)
 
 
-def _start(name: str) -> Tracing:
+def _start(name: str, *, clients: bool) -> Tracing:
     # Not before `begin` has registered its handler.
     from pocketflow_trace.exporter import ExportError  # noqa: PLC0415
     from pocketflow_trace.tracebacks import hide_own_frames  # noqa: PLC0415
     from pocketflow_trace.tracing import start_tracing  # noqa: PLC0415
 
     try:
-        tracing = start_tracing(name, os.environ)
+        tracing = start_tracing(name, os.environ, clients=clients)
     except ExportError as exc:
         # The program must not run without what was asked for, and has not begun: there is nothing
         # to clean up, and Python takes any exception at this point for its own broken start.

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 STARTUP_VARIABLE: Final = "POCKETFLOW_TRACE_STARTUP"
-"""Carries JSON to `startup/sitecustomize.py`: `{"pythonpath": str | null, "name": str}`."""
+"""Carries JSON to `startup/sitecustomize.py`.
+
+It is `{"pythonpath": str | null, "name": str, "clients": bool}`.
+"""
 
 _STARTUP_DIRECTORY: Final = Path(__file__).with_name("startup")
 
@@ -33,11 +36,21 @@ Runs a program exactly as Python would, and prints to stderr what its flows did 
 
 usage: pocketflow-trace run PROGRAM [ARGS...]
        pocketflow-trace run -m MODULE [ARGS...]
+       pocketflow-trace run OPTION and one of these
 
 The exit code, stdin and stdout are the program's own. Child processes are not traced. A program
 that is killed or ends with os._exit prints no tree. Where the program sets a tracer provider of its
 own, PocketFlow's spans go there too. Install this package where the program's own packages are: the
 program runs with the same interpreter.
+
+The tokens of model calls are counted through an OpenTelemetry instrumentation of the client, where
+one is installed: for openai, anthropic and google-genai, this package's extras of these names. It
+is not activated where the program does so itself, and it records no prompts and no answers unless
+OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT asks for them. A client's warnings about the line
+that called it are then about a line of the instrumentation, and Python may not show them.
+
+options:
+  --no-clients                     leave the clients of model providers alone
 
 environment:
   OTEL_EXPORTER_OTLP_ENDPOINT      also send the spans to this collector; if it does not answer,
@@ -46,6 +59,8 @@ environment:
   OTEL_SERVICE_NAME                the program's name there; otherwise that of its file
   OTEL_PYTHON_POCKETFLOW_CONTENT   off, keys or values (the default): what is shown of the store
   OTEL_PYTHON_POCKETFLOW_MODULE    import name of PocketFlow, where the program has its own copy
+  OTEL_PYTHON_DISABLED_INSTRUMENTATIONS
+                                   names of instrumentations not to use, such as openai; * for all
   OTEL_SDK_DISABLED                true: run the program without tracing it
   NO_COLOR                         print without colours
 
@@ -65,11 +80,12 @@ def main(args: Sequence[str]) -> int:
     if args and args[0] in {"-h", "--help"}:
         sys.stdout.write(_HELP)
         return 0
+    clients, args = _clients(args)
     program = _program(args)
     _check_interpreter()
     _check_packages()
     command = [sys.executable, *_interpreter_options(), *program]
-    return _become(command, _environment(_name(program), os.environ))
+    return _become(command, _environment(_name(program), os.environ, clients=clients))
 
 
 def _interpreter_options() -> list[str]:
@@ -77,6 +93,11 @@ def _interpreter_options() -> list[str]:
     # Private, but what multiprocessing starts its workers with.
     options: list[str] = getattr(subprocess, "_args_from_interpreter_flags", list[str])()
     return options
+
+
+def _clients(args: Sequence[str]) -> tuple[bool, Sequence[str]]:
+    """Return whether to instrument the clients of model providers, and the arguments left."""
+    return (False, args[1:]) if args and args[0] == "--no-clients" else (True, args)
 
 
 def _program(args: Sequence[str]) -> list[str]:
@@ -144,12 +165,12 @@ def _is_installed(package: str) -> bool:
         return False
 
 
-def _environment(name: str, environ: Mapping[str, str]) -> dict[str, str]:
+def _environment(name: str, environ: Mapping[str, str], *, clients: bool) -> dict[str, str]:
     """Return the environment with `startup` first on PYTHONPATH, and how to undo that."""
     before = environ.get("PYTHONPATH")
     # An empty PYTHONPATH means none; with a separator it would mean the working directory.
     path = f"{_STARTUP_DIRECTORY}{os.pathsep}{before}" if before else str(_STARTUP_DIRECTORY)
-    startup = json.dumps({"pythonpath": before, "name": name})
+    startup = json.dumps({"pythonpath": before, "name": name, "clients": clients})
     result = {**environ, "PYTHONPATH": path, STARTUP_VARIABLE: startup}
     if _coerced_locale(environ):
         del result["LC_CTYPE"]

@@ -30,4 +30,4 @@ finally:
     if _startup is not None:
         from pocketflow_trace.cli.inside import begin
 
-        begin(_startup["name"])
+        begin(_startup["name"], clients=_startup["clients"])
