@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from opentelemetry.instrumentation.pocketflow import guard
+from opentelemetry.instrumentation.pocketflow.capture import reading
 from opentelemetry.instrumentation.pocketflow.capture.frames import current_account
-from opentelemetry.instrumentation.pocketflow.capture.preview import cut_text, dumps, preview
+from opentelemetry.instrumentation.pocketflow.capture.preview import dumps, preview
 from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
 from opentelemetry.instrumentation.pocketflow.capture.usage.book import RECORDED
 from opentelemetry.instrumentation.pocketflow.capture.usage.call import ModelCall
+from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import is_name
 from opentelemetry.instrumentation.pocketflow.capture.usage.prices import as_price
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
 
-_MAX_NAME_CHARS: Final = 200
+_NAME_RULE: Final = "must be a name: 1 to 200 letters, digits or . _ : / @ + -"
 _MAX_TOKENS: Final = 2**53
 """More than any call has, and few enough for every backend."""
 _SHOWN_BYTES: Final = 100
@@ -80,11 +82,16 @@ def _charge(account: Account, call: ModelCall) -> None:
 
 
 def _name(option: str, value: object) -> str | None:
-    if type(value) is str:
-        return cut_text(value, _MAX_NAME_CHARS) or None
-    if value is not None:
+    if value is None:
+        return None
+    if not reading.is_instance(value, str):
         _refuse(option, TypeError(f"{_told(option, value)}: must be a string"))
-    return None
+        return None
+    text = str.__str__(cast("str", value))  # names of models are often members of an enum
+    if not is_name(text):
+        _refuse(option, ValueError(f"{_told(option, text)}: {_NAME_RULE}"))
+        return None
+    return text
 
 
 def _tokens(option: str, value: object) -> int | None:

@@ -71,8 +71,14 @@ class Meter(NamedTuple):
             context=self.context,
         )
 
-    def calls(self, charges: Iterable[Charge], currency: str) -> None:
-        """The model calls that the run itself answers for."""
+    def calls(self, charges: Iterable[Charge], currency: str, *, have_metric: bool) -> None:
+        """The model calls that the run itself answers for.
+
+        Args:
+            charges: the calls.
+            currency: what their prices are in.
+            have_metric: does a client's instrumentation record their tokens, whatever is seen?
+        """
         for charge in charges:
             call = charge.call
             priced = PricedCall(
@@ -88,7 +94,7 @@ class Meter(NamedTuple):
                 priced,
                 self.node,
                 self.flow,
-                own_metric=not charge.has_metric,
+                own_metric=not (have_metric or charge.has_metric),
                 context=self.context,
             )
             if charge.wasted:

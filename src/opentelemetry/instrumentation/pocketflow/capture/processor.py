@@ -25,6 +25,8 @@ from opentelemetry.instrumentation.pocketflow.capture.usage.dialects import (
 from opentelemetry.instrumentation.pocketflow.guard import guarded
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opentelemetry.context import Context
 
     from opentelemetry.instrumentation.pocketflow.capture.frames import Frame
@@ -61,7 +63,7 @@ class _OpenSpan:
             if len(self.below) == 1 or len(unmetered) == len(self.below):
                 self.account.merge(self.below[0], call, source)
             return self.below
-        charge = self.account.charge(call, source)
+        charge = self.account.charge(call, source, here=current_account())
         return [] if charge is None else [charge]
 
 
@@ -102,6 +104,18 @@ _open: Final[dict[int, _OpenSpan]] = {}
 _attended: Final[weakref.WeakValueDictionary[int, Any]] = weakref.WeakValueDictionary()
 
 
+_metric_scopes: Final[set[str]] = set()
+"""Of the instrumentations that were seen to record `gen_ai.client.token.usage`."""
+
+
+def clients_have_metrics() -> bool:
+    """Do the model calls of this process have a metric that their instrumentation records?
+
+    Where a run is not sampled, its calls have no spans that would tell.
+    """
+    return bool(_metric_scopes)
+
+
 @guarded(None)
 def attend(provider: Any) -> None:
     """Listens to the spans of a provider, where it lets us; never twice, as there is no way back.
@@ -122,7 +136,9 @@ def _begin(span: Any, context: Context) -> None:
     if (frame is None and conversation is None) or _scope_of(span) == semconv.SCOPE_NAME:
         return  # what is ours has its attributes, and is no call of a model
     if conversation is not None:
-        span.set_attributes(conversation.attributes(_redactor_of(frame)))
+        told: Mapping[str, Any] = span.attributes or {}  # by whoever starts it, and is nearer to it
+        given = conversation.attributes(_redactor_of(frame))
+        span.set_attributes({name: given[name] for name in given if name not in told})
     account = current_account(context)
     if account is None:
         return
@@ -154,6 +170,8 @@ def _redactor_of(frame: Frame | None) -> Redactor:
 def _source_of(span: Any) -> Source:
     scope = _scope_of(span)
     has_metric = records_token_metric(scope, span.name)
+    if has_metric:
+        _metric_scopes.add(scope)
     return Source(scope, has_span=True, has_metric=has_metric, is_rough=is_rough(scope))
 
 

@@ -27,6 +27,7 @@ from opentelemetry.instrumentation.pocketflow.capture.preview import (
     shape,
     size_in_bytes,
 )
+from opentelemetry.instrumentation.pocketflow.capture.processor import clients_have_metrics
 from opentelemetry.instrumentation.pocketflow.capture.reading import size_of
 from opentelemetry.instrumentation.pocketflow.capture.usage.book import RESULT, WRITTEN
 from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
@@ -372,10 +373,10 @@ class NodeRun(Frame):
             return
         before = find_calls(given, self.session.recognisers)
         known = {call.response_id for call, _ in before if call.response_id is not None}
-        for _, usage in before:
-            account.ledger.is_new(usage)
+        for call, usage in before:
+            account.ledger.is_new(call, usage)
         for call, usage in found:
-            if account.ledger.is_new(usage) and call.response_id not in known:
+            if account.ledger.is_new(call, usage) and call.response_id not in known:
                 account.charge(call, RESULT)
 
     def _look_at_written(self, value: object) -> None:
@@ -384,7 +385,7 @@ class NodeRun(Frame):
         if account is None:
             return
         for call, usage in find_calls(value, self.session.recognisers):
-            if account.ledger.is_new(usage):
+            if account.ledger.is_new(call, usage):
                 account.charge(call, WRITTEN)
 
     def _open_account(self, around: Context) -> None:
@@ -394,8 +395,8 @@ class NodeRun(Frame):
             return
         self.account = Account(self.session.new_ledger(), None, is_run=True)
         # What an earlier run has left in the store is no call of this one.
-        for _, usage in find_calls(self._store, self.session.recognisers):
-            self.account.ledger.is_new(usage)
+        for call, usage in find_calls(self._store, self.session.recognisers):
+            self.account.ledger.is_new(call, usage)
 
     # --- the end ---
 
@@ -472,7 +473,10 @@ class NodeRun(Frame):
         meter.retried(self._retries)
         if self.batch is not None:
             meter.items(self.batch.done, self.batch.failed, self.batch.cancelled)
-        meter.calls(charges, self.session.config.currency)
+        if charges:
+            # Without a sampled span around them, the spans of calls are not made, but metrics are.
+            have_metric = not self.recording and clients_have_metrics()
+            meter.calls(charges, self.session.config.currency, have_metric=have_metric)
 
     def meter(self, context: Context) -> Meter:
         """What records the run's metrics."""
@@ -570,7 +574,8 @@ class NodeRun(Frame):
 
     def phase_span(self, name: str, begins: int | None = None) -> Span:
         """A child span for a phase, which begins now or at a time in nanoseconds."""
-        attributes = self.session.start_attributes(semconv.KIND_PHASE)
+        # Most phases are told of when the run is over, and its context no longer the caller's.
+        attributes = self.session.start_attributes(semconv.KIND_PHASE, self.context)
         attributes[semconv.PHASE] = name
         return self.session.tracer.start_span(
             f"{self.title} {name}",

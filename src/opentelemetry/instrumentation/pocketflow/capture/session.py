@@ -82,10 +82,10 @@ class Session:
         """What the accounts of one outermost run share."""
         return Ledger(self.price, self.config.currency, has_prices=self.price.has_source)
 
-    def start_attributes(self, kind: str) -> Attributes:
-        """What a span of a kind carries from its start."""
+    def start_attributes(self, kind: str, context: Context | None = None) -> Attributes:
+        """What a span of a kind carries from its start in a context; in the caller's if None."""
         attributes = spans.start_attributes(kind, openinference=self.config.openinference)
-        return attributes | self.conversation_attributes()
+        return attributes | self.conversation_attributes(context)
 
     def conversation_attributes(self, context: Context | None = None) -> Attributes:
         """What `conversation` blocks around a context say; around the caller if None."""

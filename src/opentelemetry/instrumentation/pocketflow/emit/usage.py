@@ -108,7 +108,11 @@ def _names(models: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _short(model: str) -> str:
-    return model if len(model) <= _MAX_NAME_CHARS else f"{model[: _MAX_NAME_CHARS - 1]}…"
+    """A name, cut in the middle: long ones, such as those of Bedrock, differ at their end."""
+    if len(model) <= _MAX_NAME_CHARS:
+        return model
+    head, tail = _MAX_NAME_CHARS // 3, _MAX_NAME_CHARS - _MAX_NAME_CHARS // 3 - 1
+    return f"{model[:head]}…{model[-tail:]}"
 
 
 def _by_model(by_model: tuple[tuple[str, Tokens], ...]) -> str:

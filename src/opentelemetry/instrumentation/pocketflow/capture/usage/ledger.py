@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.instrumentation.pocketflow.capture.usage.call import ModelCall
 
-_MAX_SEEN: Final = 1000
+_MAX_SEEN: Final = 40_000
+"""More than a search finds: what it finds again must not have been pushed out by itself."""
 _NAME: Final = re.compile(r"[A-Za-z0-9._:/@+-]{1,200}")
 
 
@@ -46,20 +47,31 @@ class Ledger:
         self.currency = currency
         # Reentrant: a finalizer may run in the middle of anything and tell of a call.
         self.lock = threading.RLock()
-        self._seen: dict[int, object] = {}
+        self._seen: dict[object, object] = {}
 
-    def is_new(self, usage: object) -> bool:
-        """Is it the first time that this very object is seen in a result or in the store?
+    def is_new(self, call: ModelCall, usage: object) -> bool:
+        """Is it the first time that a call is seen in a result or in the store?
 
-        It is kept, so that its id stays its own: a few token counts, not what they belong to.
+        Args:
+            call: known again by its response's id, also where its counts were copied.
+            usage: the very object that holds the counts. It is kept, so that its id stays its own:
+                a few token counts, not what they belong to.
         """
         with self.lock:
-            if id(usage) in self._seen:
-                return False
-            self._seen[id(usage)] = usage
-            if len(self._seen) > _MAX_SEEN:
-                self._seen.pop(next(iter(self._seen)))
-            return True
+            is_new = self._see(id(usage), usage)
+            if call.response_id is None:
+                return is_new
+            # There are servers that give all their responses one id.
+            name = (call.response_id, call.input_tokens, call.output_tokens)
+            return self._see(name, None) and is_new
+
+    def _see(self, name: object, what: object) -> bool:
+        if name in self._seen:
+            return False
+        self._seen[name] = what
+        if len(self._seen) > _MAX_SEEN:
+            self._seen.pop(next(iter(self._seen)))
+        return True
 
 
 class Account:
@@ -122,18 +134,29 @@ class Account:
 
     # --- calls ---
 
-    def charge(self, call: ModelCall, source: Source) -> Charge | None:
+    def charge(
+        self, call: ModelCall, source: Source, *, here: Account | None = None
+    ) -> Charge | None:
         """Credits a call, unless another source has told of it: then it adds what that did not.
 
         What comes late goes to the nearest account around that is still open; after the outermost
         run there is none.
+
+        Args:
+            call: what the source knows of it.
+            source: who tells of it.
+            here: the account of whoever tells, where the call began under this one. The node that
+                reads a stream to its end may have told of the call just before.
         """
-        call = replace(call, provider=_name(call.provider), model=_name(call.model))
+        provider, model = _name_or_none(call.provider), _name_or_none(call.model)
+        call = replace(call, provider=provider, model=model)
         with self.ledger.lock:
             account, wasted = self._open_account()
             if account is None:
                 return None
             charge = account.find(call, source)
+            if charge is None and account is not self and here is not None:
+                charge = here.find_exactly(call, source) if here.ledger is self.ledger else None
             if charge is not None:
                 self.merge(charge, call, source)
                 return charge
@@ -178,6 +201,16 @@ class Account:
             in_run = in_run and not account.is_run
         return None
 
+    def find_exactly(self, call: ModelCall, source: Source) -> Charge | None:
+        """The same call with the same tokens, as another source has told of it in this run."""
+        account: Account | None = self
+        while account is not None:
+            for book in (account.book, account.over):
+                if book is not None and (known := book.find_exactly(call, source)):
+                    return known
+            account = None if account.is_run else account.parent
+        return None
+
     # --- the end ---
 
     def close(self, *, failed: bool = False) -> list[Charge]:
@@ -203,9 +236,9 @@ class Account:
         if charges or self.nested is not None:
             total, wasted = self._totals()  # asks for prices, so outside of the lock
             with self.ledger.lock:
-                around, _ = self._open_account()
+                around, in_failed = self._open_account()
                 if around is not None:
-                    around.add_nested(total, wasted)
+                    around.add_nested(total, total if in_failed else wasted)
         return charges
 
     def usage(self) -> Usage | None:
@@ -296,9 +329,13 @@ class Account:
         return nearest is self
 
 
-def _name(text: str | None) -> str | None:
-    """A name that can be one: what has blanks or is longer may be any text of the program."""
-    return text if text is not None and _NAME.fullmatch(text) else None
+def is_name(text: str) -> bool:
+    """Can it name a model or provider? What has blanks or is longer may be any text."""
+    return _NAME.fullmatch(text) is not None
+
+
+def _name_or_none(text: str | None) -> str | None:
+    return text if text is not None and is_name(text) else None
 
 
 def _only(values: Iterable[str | None]) -> str | None:

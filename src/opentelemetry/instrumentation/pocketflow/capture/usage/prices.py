@@ -9,6 +9,7 @@ import threading
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from opentelemetry.instrumentation.pocketflow.capture import reading
 from opentelemetry.instrumentation.pocketflow.capture.preview import dumps, preview
 from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
 from opentelemetry.instrumentation.pocketflow.capture.usage.totals import ARITHMETIC
@@ -25,6 +26,8 @@ USD: Final = "USD"
 """What genai-prices reckons in."""
 
 _BUILT_IN: Final = Redactor()
+_MAX_PRICE: Final = 10**12
+"""More than any call costs, and few enough for the sums of every backend."""
 _SHOWN_BYTES: Final = 100
 _LIBRARY: Final = "genai_prices"
 _PROVIDERS: Final = {
@@ -90,16 +93,17 @@ def as_price(name: str, value: object) -> Decimal:
 
     Raises:
         TypeError: it is no number.
-        ValueError: it is negative or not finite.
+        ValueError: it is negative, not finite, or more than anything costs.
     """
-    if type(value) is float:
-        price = Decimal(str(value))  # as it is written: 0.1 and not what is nearest in binary
+    if reading.is_instance(value, float):  # that of NumPy is one
+        number = float.__float__(cast("float", value))
+        price = Decimal(str(number))  # as it is written: 0.1 and not what is nearest in binary
     elif type(value) in {int, Decimal}:
         price = Decimal(cast("int | Decimal", value))
     else:
         raise TypeError(f"{name}={_shown(value)}: must be a number, best a Decimal")
-    if not price.is_finite() or price.is_signed():
-        raise ValueError(f"{name}={_shown(value)}: must be a number from 0")
+    if not price.is_finite() or price.is_signed() or price > _MAX_PRICE:
+        raise ValueError(f"{name}={_shown(value)}: must be a number from 0 to {_MAX_PRICE}")
     return price
 
 
@@ -126,17 +130,21 @@ class _ListPrices:
 
     @guarded(None)
     def _load(self) -> None:
-        library: Any = importlib.import_module(_LIBRARY)
-        # The first call builds what all further calls look up.
-        library.calc_price(library.Usage(input_tokens=0), "gpt-4o", provider_id="openai")
+        with localcontext(ARITHMETIC):
+            library: Any = importlib.import_module(_LIBRARY)
+            # The first call builds what all further calls look up.
+            library.calc_price(library.Usage(input_tokens=0), "gpt-4o", provider_id="openai")
         self._library = library
 
     @guarded(cast("Decimal | None", None))
     def price(self, call: ModelCall) -> Decimal | None:
         """The list price of a call; None where there is none."""
-        if self._import is not None:
-            self._import.join()
+        loading = self._import  # another thread may be here, too
+        if loading is not None:
+            loading.join()
             self._import = None
+            if self._library is None:  # as in a child that was forked before the thread was done
+                self._load()
         if self._library is None or call.model is None:
             return None
         if call.input_tokens is None and call.output_tokens is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Context, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.instrumentation.pocketflow.record import Tokens
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 UNKNOWN: Final = "unknown"
 """Stands for the model where nobody told it."""
 
-ARITHMETIC: Final = Context()
+# Everything is named: what is not, `Context` takes from the defaults, which a program may change.
+ARITHMETIC: Final = Context(
+    28, ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999, capitals=1, clamp=0, flags=[], traps=[]
+)
 """For prices: the program's own context is its own, with its traps and flags."""
 
 _MAX_MODELS: Final = 100
