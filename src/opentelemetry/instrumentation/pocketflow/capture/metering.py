@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from opentelemetry.instrumentation.pocketflow.capture.processor import has_client_metric
 from opentelemetry.instrumentation.pocketflow.record import PricedCall
 
 if TYPE_CHECKING:
@@ -71,13 +72,13 @@ class Meter(NamedTuple):
             context=self.context,
         )
 
-    def calls(self, charges: Iterable[Charge], currency: str, *, have_metric: bool) -> None:
+    def calls(self, charges: Iterable[Charge], currency: str, *, sampled: bool) -> None:
         """The model calls that the run itself answers for.
 
         Args:
             charges: the calls.
             currency: what their prices are in.
-            have_metric: does a client's instrumentation record their tokens, whatever is seen?
+            sampled: is the run? Else the spans of its calls are not made, though metrics are.
         """
         for charge in charges:
             call = charge.call
@@ -94,7 +95,7 @@ class Meter(NamedTuple):
                 priced,
                 self.node,
                 self.flow,
-                own_metric=not (have_metric or charge.has_metric),
+                own_metric=not (charge.has_metric if sampled else has_client_metric(call.provider)),
                 context=self.context,
             )
             if charge.wasted:

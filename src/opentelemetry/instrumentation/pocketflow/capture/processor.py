@@ -21,6 +21,7 @@ from opentelemetry.instrumentation.pocketflow.capture.usage.dialects import (
     call_of_span,
     is_rough,
     records_token_metric,
+    without_made_up_zeros,
 )
 from opentelemetry.instrumentation.pocketflow.guard import guarded
 
@@ -67,7 +68,14 @@ class _OpenSpan:
         return [] if charge is None else [charge]
 
 
-class UsageSpanProcessor:
+if TYPE_CHECKING:
+    # The core runs without the SDK; to a type checker, this is a processor of its kind.
+    from opentelemetry.sdk.trace import SpanProcessor  # noqa: TID251
+else:
+    SpanProcessor = object
+
+
+class UsageSpanProcessor(SpanProcessor):
     """Credits the model calls that LLM instrumentations make spans for to the run around them.
 
     `PocketFlowInstrumentor` adds it to the provider it was given and to the global one. It is only
@@ -104,16 +112,16 @@ _open: Final[dict[int, _OpenSpan]] = {}
 _attended: Final[weakref.WeakValueDictionary[int, Any]] = weakref.WeakValueDictionary()
 
 
-_metric_scopes: Final[set[str]] = set()
-"""Of the instrumentations that were seen to record `gen_ai.client.token.usage`."""
+_with_metric: Final[set[str | None]] = set()
+"""Providers whose calls were seen to have a metric of their client's instrumentation."""
 
 
-def clients_have_metrics() -> bool:
-    """Do the model calls of this process have a metric that their instrumentation records?
+def has_client_metric(provider: str | None) -> bool:
+    """Does the instrumentation of that provider's client record `gen_ai.client.token.usage`?
 
-    Where a run is not sampled, its calls have no spans that would tell.
+    Where a run is not sampled, its calls have no spans that would tell; earlier ones may have.
     """
-    return bool(_metric_scopes)
+    return provider in _with_metric
 
 
 @guarded(None)
@@ -158,7 +166,13 @@ def _end(span: Any) -> None:
     call = call_of_span(span.attributes or {})
     if call is not None and is_unmetered(call) and span.status.status_code is StatusCode.ERROR:
         call = None  # the provider did not answer
-    charges = opened.charges(call, _source_of(span))
+    source = _source_of(span)
+    if call is not None:
+        if source.has_metric:
+            _with_metric.add(call.provider)
+        if source.is_rough:
+            call = without_made_up_zeros(call)
+    charges = opened.charges(call, source)
     if opened.around is not None:
         opened.around.below += charges
 
@@ -170,8 +184,6 @@ def _redactor_of(frame: Frame | None) -> Redactor:
 def _source_of(span: Any) -> Source:
     scope = _scope_of(span)
     has_metric = records_token_metric(scope, span.name)
-    if has_metric:
-        _metric_scopes.add(scope)
     return Source(scope, has_span=True, has_metric=has_metric, is_rough=is_rough(scope))
 
 

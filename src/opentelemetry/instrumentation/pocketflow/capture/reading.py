@@ -230,14 +230,15 @@ def first_contents(value: Any, kind: Kind, most: int) -> tuple[list[Any] | None,
     return None, list(islice(_ITERATE[kind](value), most))
 
 
-def last_of(value: Any, kind: Kind) -> Any:
-    """The last item of a list, tuple or deque.
+def last_of(value: Any, kind: Kind, back: int = 1) -> Any:
+    """The last item of a list, tuple or deque; with `back` of 2 the one before it, and so on.
 
     Raises:
-        IndexError: it has no items.
+        IndexError: it has fewer items.
     """
     # Not -1: for that index, a deque asks for the `__len__` of the subclass.
-    return _ITEM[kind](value, max(length_of(value, kind) - 1, 0))
+    length = length_of(value, kind)
+    return _ITEM[kind](value, length - back if length >= back else length)
 
 
 def private_fields(value: object) -> dict[str, Any] | None:

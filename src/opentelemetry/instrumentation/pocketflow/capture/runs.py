@@ -27,7 +27,6 @@ from opentelemetry.instrumentation.pocketflow.capture.preview import (
     shape,
     size_in_bytes,
 )
-from opentelemetry.instrumentation.pocketflow.capture.processor import clients_have_metrics
 from opentelemetry.instrumentation.pocketflow.capture.reading import size_of
 from opentelemetry.instrumentation.pocketflow.capture.usage.book import RESULT, WRITTEN
 from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
@@ -473,10 +472,7 @@ class NodeRun(Frame):
         meter.retried(self._retries)
         if self.batch is not None:
             meter.items(self.batch.done, self.batch.failed, self.batch.cancelled)
-        if charges:
-            # Without a sampled span around them, the spans of calls are not made, but metrics are.
-            have_metric = not self.recording and clients_have_metrics()
-            meter.calls(charges, self.session.config.currency, have_metric=have_metric)
+        meter.calls(charges, self.session.config.currency, sampled=self.recording)
 
     def meter(self, context: Context) -> Meter:
         """What records the run's metrics."""

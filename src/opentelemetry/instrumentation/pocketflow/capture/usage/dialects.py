@@ -8,6 +8,7 @@ google-genai 1.4.14) and OpenLLMetry (0.62.4, semantic conventions 0.5.1).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -209,6 +210,12 @@ def is_rough(scope_name: str) -> bool:
     no cached tokens as zero.
     """
     return scope_name in _OPENLLMETRY
+
+
+def without_made_up_zeros(call: ModelCall) -> ModelCall:
+    """What a rough source tells, without the counts that it makes up where it knows none."""
+    cached, written = call.cached_tokens or None, call.cache_write_tokens or None
+    return replace(call, cached_tokens=cached, cache_write_tokens=written)
 
 
 def _model_operation(attributes: Mapping[str, object]) -> str | None:

@@ -145,7 +145,10 @@ class _Search:
 
     def _look_into(self, value: object, kind: Kind) -> list[object] | None:
         keys, items = _contents_of(value, kind, MOST_ITEMS if kind in _SEQUENCES else MOST_FIELDS)
-        response = None if keys is None else _recognise(value, _fields(keys, items))
+        if keys is not None:
+            response = _recognise(value, _fields(keys, items))
+        else:
+            response = _stream_of_anthropic(value, kind, items) if kind in _SEQUENCES else None
         if response is None:
             self._others += 1
             return items
@@ -237,6 +240,8 @@ _MARKS: Final = frozenset(
 
 def _recognise(value: object, fields: _Fields) -> _Response | None:
     """The response that a value with these fields is."""
+    if _is(fields, "type", _STREAM_BEGINS):
+        return _NO_USAGE  # the message in it has only begun
     if _MARKS.isdisjoint(fields):
         return None
     for shape in _SHAPES:
@@ -316,6 +321,36 @@ def _anthropic(_: object, fields: _Fields) -> _Response | None:
         response_id=_text(fields, "id"),
     )
 
+
+_STREAM_BEGINS: Final = "message_start"
+_STREAM_ENDS: Final = "message_delta"
+
+
+def _stream_of_anthropic(value: object, kind: Kind, items: list[object]) -> _Response | None:
+    """The events of a stream as they came: the first tells of the input, a late one of the rest."""
+    start = _fields_of(items[min(1, len(items) - 1)]) if items else {}
+    if not _is(start, "type", _STREAM_BEGINS):
+        return None
+    message = _fields_of(start.get("message"))
+    for back in range(1, min(len(items), _LATE_EVENTS) + 1):
+        event = _fields_of(reading.last_of(value, kind, back))
+        if not _is(event, "type", _STREAM_ENDS):
+            continue
+        usage = event.get("usage")
+        told = {name: count for name, count in _fields_of(usage).items() if count is not None}
+        return _Response(
+            usage=usage,
+            counts=_counts({**_fields_of(message.get("usage")), **told}),
+            provider="anthropic",
+            model=_text(message, "model"),
+            operation="chat",
+            response_id=_text(message, "id"),
+        )
+    return _NO_USAGE
+
+
+_LATE_EVENTS: Final = 4
+"""Among how many of the last events of a stream the one with the usage is."""
 
 _GEMINI_MARKS: Final = frozenset(
     {
