@@ -33,7 +33,7 @@ KEPT_VARIABLES = (
 )
 """All that a program sees of our own environment: no OTEL_*, no PYTHON*, no proxy."""
 
-CLIENTS = "anthropic,google-genai,google_genai,google_generativeai,ollama,openai"
+CLIENTS = "anthropic,botocore,google-genai,google_genai,google_generativeai,ollama,openai"
 """The instrumentations of model clients, by the names of their entry points."""
 
 TIMEOUT = 90.0
