@@ -40,6 +40,8 @@ MIN_BYTES: Final = 48
 """No budget is smaller: a marker always fits, with at least the beginning of a class name."""
 
 _MAX_KEY_CHARS: Final = 80
+_MAX_KNOWN_KEYS: Final = 1000
+"""Keys whose text is kept."""
 _MAX_KEY_PARTS: Final = 4
 """Of a tuple that is a key."""
 _MAX_INT_BITS: Final = 256
@@ -138,6 +140,18 @@ def shape(value: object) -> dict[str, Json]:
 
 def key_text(key: object, redactor: Redactor) -> str:
     """A dict key as JSON would name it; keys that JSON has no name for, by their type."""
+    if type(key) is not str or len(key) > _MAX_KEY_CHARS:
+        return _make_key_text(key, redactor)
+    # Programs use the same few keys again and again.
+    known = redactor.key_texts.get(key)
+    if known is None:
+        known = _make_key_text(key, redactor)
+        if len(redactor.key_texts) < _MAX_KNOWN_KEYS:
+            redactor.key_texts[key] = known
+    return known
+
+
+def _make_key_text(key: object, redactor: Redactor) -> str:
     text = encodable(_text_of_key(key, redactor))
     # A name of ours in the user's data.
     return f"${text}" if text[:1] == "$" and text.lstrip("$") in _MARKERS else text

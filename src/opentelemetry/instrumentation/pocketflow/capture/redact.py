@@ -328,6 +328,8 @@ class Redactor:
         self._marked: Final = re.compile(
             f"(?:{'|'.join(map(re.escape, self._markers))}){_AFTER_MARKER}"
         )
+        self.key_texts: Final[dict[str, str]] = {}
+        """What keys are shown as, kept here by whoever shows them: it depends on this redactor."""
         self._verdict: Final = functools.lru_cache(maxsize=_NAME_CACHE)(self._is_secret)
 
     def secret_key(self, name: str) -> bool:
