@@ -13,9 +13,11 @@ from rich.tree import Tree
 
 from opentelemetry.instrumentation.pocketflow import semconv
 from pocketflow_trace.lines import STYLES, Line, details, number, title, usage_lines
-from pocketflow_trace.outline import DEFAULT_LIMITS, Gap, Part, outline
+from pocketflow_trace.outline import DEFAULT_LIMITS, WIDE_LIMITS, Gap, Part, outline
+from pocketflow_trace.summary import summary
 from pocketflow_trace.text import duration, encodable, plural
 from pocketflow_trace.totals import totals
+from pocketflow_trace.verbosity import Look, detail_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from pocketflow_trace.model import Run
     from pocketflow_trace.totals import Totals
+    from pocketflow_trace.verbosity import Verbosity
 
 MIN_WIDTH: Final = 20
 """Columns that are used even where the terminal claims to have fewer."""
@@ -31,7 +34,12 @@ _COLUMNS_A_LEVEL: Final = 4
 """What one level of rich's tree indents."""
 
 
-def print_run(run: Run, file: TextIO, *, width: int | None = None) -> None:
+_DEFAULT_LOOK: Final = Look()
+
+
+def print_run(
+    run: Run, file: TextIO, *, width: int | None = None, look: Look | None = None
+) -> None:
     """Write a run to a file or terminal, in one piece.
 
     Colours are used only on a terminal, and never where NO_COLOR is set. What the file's encoding
@@ -41,13 +49,15 @@ def print_run(run: Run, file: TextIO, *, width: int | None = None) -> None:
         run: What to print.
         file: Where to.
         width: Columns; None for the terminal's, or those in the variable COLUMNS.
+        look: How much is told, and whether in ASCII; None for what is usual.
 
     Raises:
         OSError: The file cannot be written.
         ValueError: The file is closed.
     """
     target = Console(file=file)
-    encoding = getattr(file, "encoding", None) or "utf-8"
+    look = look or _DEFAULT_LOOK
+    encoding = "ascii" if look.ascii else getattr(file, "encoding", None) or "utf-8"
     page = io.TextIOWrapper(io.BytesIO(), encoding, errors="backslashreplace", newline="")
     painter = Console(
         file=page,
@@ -56,7 +66,7 @@ def print_run(run: Run, file: TextIO, *, width: int | None = None) -> None:
         force_terminal=target.is_terminal,
         legacy_windows=False,
     )
-    _Painting(painter).paint(run)
+    _Painting(painter, look.verbosity).paint(run)
     page.seek(0)
     file.write(page.read())
     file.flush()
@@ -69,17 +79,22 @@ def _may_colour(console: Console) -> bool:
 class _Painting:
     """One run on its way to a rich console."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, verbosity: Verbosity) -> None:
         self._console = console
+        self._verbosity: Verbosity = verbosity
+        self._detail = detail_of(verbosity)
+        limits = WIDE_LIMITS if verbosity == "verbose" else DEFAULT_LIMITS
         # Half of the width is left for text, however deep the tree.
-        depth = min(DEFAULT_LIMITS.depth, console.width // (2 * _COLUMNS_A_LEVEL))
-        self._limits = replace(DEFAULT_LIMITS, depth=depth)
+        depth = min(limits.depth, console.width // (2 * _COLUMNS_A_LEVEL))
+        self._limits = replace(limits, depth=depth)
 
     def paint(self, run: Run) -> None:
-        tree = Tree("", hide_root=True, guide_style=STYLES["quiet"])
-        self._add(tree, outline(run, self._limits), 0)
-        self._print(tree)
-        self._print(self._text(_closing_lines(run), indent=""))
+        if self._verbosity != "minimal":
+            tree = Tree("", hide_root=True, guide_style=STYLES["quiet"])
+            self._add(tree, outline(run, self._limits), 0)
+            self._print(tree)
+        lines = summary(run, self._verbosity, self._console.width)
+        self._print(self._text([*lines, *_closing_lines(run)], indent=""))
 
     def _print(self, item: Tree | Text) -> None:
         self._console.print(item, markup=False, emoji=False, highlight=False, soft_wrap=False)
@@ -90,7 +105,7 @@ class _Painting:
                 tree.add(self._text([_gap_line(part)]))
                 continue
             allowed = number(part.entry, semconv.NODE_MAX_RETRIES) or attempts_allowed
-            lines = [title(part.entry, allowed), *details(part.entry)]
+            lines = [title(part.entry, allowed), *details(part.entry, self._detail)]
             self._add(tree.add(self._text(lines)), part.inside, allowed)
 
     def _text(self, lines: Sequence[Line], indent: str = "  ") -> Text:

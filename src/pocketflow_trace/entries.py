@@ -38,7 +38,7 @@ def entry_of(span: ReadableSpan) -> Entry:
     attributes = plain_attributes(span.attributes)
     context = span.get_span_context()
     return Entry(
-        kind=_kind(attributes),
+        kind=kind_of(span),
         name=span.name,
         start=span.start_time or 0,
         end=span.end_time,
@@ -51,8 +51,9 @@ def entry_of(span: ReadableSpan) -> Entry:
     )
 
 
-def _kind(attributes: Mapping[str, Value]) -> Kind:
-    value = attributes.get(semconv.SPAN_KIND)
+def kind_of(span: ReadableSpan) -> Kind:
+    """Return what a span stands for."""
+    value = (span.attributes or {}).get(semconv.SPAN_KIND)
     return next((kind for kind in get_args(Kind) if kind == value), "other")
 
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from opentelemetry.instrumentation.pocketflow import semconv
 from pocketflow_trace.text import brief_json, duration, plural, printable, shorten
 from pocketflow_trace.usage import call_tokens, figures, rolled_up, unknowns, waste
+from pocketflow_trace.verbosity import NORMAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from pocketflow_trace.model import Entry, Value
     from pocketflow_trace.usage import Usage
+    from pocketflow_trace.verbosity import Detail
 
 Piece: TypeAlias = tuple[str, str]
 """Text and the name of its style: one of `STYLES`, or empty."""
@@ -38,9 +40,9 @@ STYLES: Final[Mapping[str, str]] = {
 
 MAX_NAME: Final = 80
 MAX_MESSAGE: Final = 300
-MAX_VALUE: Final = 60
-MAX_CHANGES: Final = 6
-"""Changes of the store shown under one entry."""
+MAX_PARAMS: Final = 60
+MAX_KEYS: Final = 6
+"""Changed keys shown under one entry whose patch is not known."""
 
 
 def is_failed(entry: Entry) -> bool:
@@ -66,17 +68,37 @@ def title(entry: Entry, attempts_allowed: int = 0) -> Line:
         entry: The entry.
         attempts_allowed: `max_retries` of the node that an attempt belongs to; 0 where unknown.
     """
-    heading = _heading(entry)
-    if entry.kind == "attempt" and attempts_allowed:
-        heading.append((f"/{attempts_allowed}", "name"))
     took = [*_timing(entry), *_usage(entry), *_flags(entry)]
-    line = [*heading, *took, *_route(entry), *_ending(entry)]
+    line = [*heading(entry, attempts_allowed), *took, *_route(entry), *_ending(entry)]
     return [(text, style) for text, style in line if text]
 
 
-def details(entry: Entry) -> list[Line]:
-    """Return the lines under the title: batch summary, changes of the store, conflicts."""
-    return [*_batch(entry), *_changes(entry), *_conflicts(entry)]
+def heading(entry: Entry, attempts_allowed: int = 0) -> Line:
+    """Return the first words of the title: what the entry is; arguments as for `title`."""
+    line = _HEADINGS.get(entry.kind, _other_heading)(entry)
+    if entry.kind == "attempt" and attempts_allowed:
+        line.append((f"/{attempts_allowed}", "name"))
+    return [(text, style) for text, style in line if text]
+
+
+def details(entry: Entry, detail: Detail = NORMAL) -> list[Line]:
+    """Return the lines under the title: batch summary, changes of the store, conflicts, content."""
+    content = _content(entry, detail) if detail.content else []
+    return [*_batch(entry), *changes(entry, detail), *_conflicts(entry), *content]
+
+
+def failure_text(entry: Entry) -> str:
+    """Return type and message of the exception that left, as far as they are known."""
+    if not entry.failures:
+        return _short(_text(entry, semconv.ERROR_TYPE))
+    failure = entry.failures[-1]
+    message = f": {shorten(printable(failure.message), MAX_MESSAGE)}" if failure.message else ""
+    return _short(failure.type) + message
+
+
+def usage_pieces(usage: Usage) -> Line:
+    """Return ` - 2 calls, 1,521 tokens - $0.0042`."""
+    return [piece for text in figures(usage) for piece in ((" - ", "quiet"), (text, ""))]
 
 
 def usage_lines(usage: Usage) -> list[Line]:
@@ -87,10 +109,6 @@ def usage_lines(usage: Usage) -> list[Line]:
 
 
 # --- The title ------------------------------------------------------------------------------
-
-
-def _heading(entry: Entry) -> Line:
-    return _HEADINGS.get(entry.kind, _other_heading)(entry)
 
 
 def _flow_heading(entry: Entry) -> Line:
@@ -114,7 +132,7 @@ def _named(entry: Entry, name: str) -> Line:
 
 def _item_heading(entry: Entry) -> Line:
     params = _text(entry, semconv.NODE_PARAMS)
-    shown = f" {shorten(printable(params), MAX_VALUE)}" if params else ""
+    shown = f" {shorten(printable(params), MAX_PARAMS)}" if params else ""
     return [(f"item {number(entry, semconv.ITEM_INDEX)}", "name"), (shown, "quiet")]
 
 
@@ -153,7 +171,7 @@ def _usage(entry: Entry) -> Line:
     usage = rolled_up(entry.attributes)
     if usage is None:
         return []
-    line: Line = [piece for text in figures(usage) for piece in ((" - ", "quiet"), (text, ""))]
+    line = usage_pieces(usage)
     # That all of a failed attempt is wasted goes without saying.
     return line if entry.kind == "attempt" and is_failed(entry) else [*line, _waste(usage)]
 
@@ -183,7 +201,7 @@ def _attempts_made(entry: Entry, attempts: int) -> str:
 
 
 def _fallback(entry: Entry) -> str:
-    cause = _failure_text(entry)
+    cause = failure_text(entry)
     return f", fallback after {cause}" if cause and not is_failed(entry) else ", fallback"
 
 
@@ -204,17 +222,8 @@ def _ending(entry: Entry) -> Line:
         return [(f" cancelled: {_short(cause)}" if cause else " cancelled", "warn")]
     if not is_failed(entry):
         return []
-    cause = _failure_text(entry) or shorten(printable(entry.message), MAX_MESSAGE)
+    cause = failure_text(entry) or shorten(printable(entry.message), MAX_MESSAGE)
     return [(f" failed: {cause}" if cause else " failed", "bad"), (_wait(entry), "quiet")]
-
-
-def _failure_text(entry: Entry) -> str:
-    """Return type and message of the exception that left, as far as they are known."""
-    if not entry.failures:
-        return _short(_text(entry, semconv.ERROR_TYPE))
-    failure = entry.failures[-1]
-    message = f": {shorten(printable(failure.message), MAX_MESSAGE)}" if failure.message else ""
-    return _short(failure.type) + message
 
 
 def _wait(entry: Entry) -> str:
@@ -264,11 +273,12 @@ def _conflicts(entry: Entry) -> list[Line]:
     return [[("conflict: ", "warn"), (f"another branch wrote {names} too", "warn")]]
 
 
-def _changes(entry: Entry) -> list[Line]:
+def changes(entry: Entry, detail: Detail = NORMAL) -> list[Line]:
+    """Return the changes of the store first seen at an entry, a line each."""
     operations = _operations(entry)
     if not operations:
         return [line] if (line := _changed_keys(entry)) else []
-    lines = [_change(operation) for operation in operations[:MAX_CHANGES]]
+    lines = [_change(operation, detail.value) for operation in operations[: detail.changes]]
     rest = len(operations) - len(lines) + number(entry, semconv.SHARED_DIFF_OMITTED)
     if rest:
         lines.append([(f"… {plural(rest, 'more change')}", "quiet")])
@@ -303,35 +313,36 @@ def _changed_keys(entry: Entry) -> Line:
 
 
 def _signed(keys: Value | None, sign: str, style: str) -> Iterator[Piece]:
-    for key in keys[:MAX_CHANGES] if isinstance(keys, tuple) else ():
+    for key in keys[:MAX_KEYS] if isinstance(keys, tuple) else ():
         yield (f"{sign}{_short(str(key))} ", style)
 
 
-def _change(operation: Mapping[str, Any]) -> Line:
+def _change(operation: Mapping[str, Any], width: int) -> Line:
     """Return one operation of the patch as a line: `+ a = 1`, `~ a: 1 → 2`, `- a (was 2)`."""
     path = _short(_readable_path(str(operation.get("path", ""))))
     place = _place(operation.get("phase"))
     match operation.get("op"):
         case "add":
-            return [(f"+ {path}", "added"), (_new(operation, " = "), ""), place]
+            return [(f"+ {path}", "added"), (_new(operation, " = ", width), ""), place]
         case "replace":
-            return [(f"~ {path}", "changed"), (_was_and_now(operation), ""), place]
+            return [(f"~ {path}", "changed"), (_was_and_now(operation, width), ""), place]
         case "remove":
-            was = f" (was {_value(operation['was'])})" if "was" in operation else ""
+            was = f" (was {brief_json(operation['was'], width)})" if "was" in operation else ""
             return [(f"- {path}", "removed"), (was, ""), place]
         case other:
             what = _short(str(other))
-            return [(f"{what} {path}", "changed"), (_new(operation, " = "), ""), place]
+            return [(f"{what} {path}", "changed"), (_new(operation, " = ", width), ""), place]
 
 
-def _new(operation: Mapping[str, Any], sign: str) -> str:
-    return f"{sign}{_value(operation['value'])}" if "value" in operation else ""
+def _new(operation: Mapping[str, Any], sign: str, width: int) -> str:
+    return f"{sign}{brief_json(operation['value'], width)}" if "value" in operation else ""
 
 
-def _was_and_now(operation: Mapping[str, Any]) -> str:
+def _was_and_now(operation: Mapping[str, Any], width: int) -> str:
     if "was" in operation:
-        return f": {_value(operation['was'])}{_new(operation, ' → ')}"
-    return _new(operation, " = ")
+        was = brief_json(operation["was"], width)
+        return f": {was}{_new(operation, ' → ', width)}"
+    return _new(operation, " = ", width)
 
 
 def _place(phase: object) -> Piece:
@@ -348,10 +359,6 @@ def _readable_path(pointer: str) -> str:
     return pointer.removeprefix("/")
 
 
-def _value(value: object) -> str:
-    return brief_json(value, MAX_VALUE)
-
-
 def _text(entry: Entry, name: str) -> str:
     value = entry.attributes.get(name)
     return value if isinstance(value, str) else ""
@@ -359,3 +366,28 @@ def _text(entry: Entry, name: str) -> str:
 
 def _short(text: str) -> str:
     return shorten(printable(text), MAX_NAME)
+
+
+# --- Content, for those who want to see all -------------------------------------------------
+
+_CONTENT: Final[Mapping[str, str]] = {semconv.INPUT_VALUE: "in", semconv.OUTPUT_VALUE: "out"}
+
+
+def _content(entry: Entry, detail: Detail) -> list[Line]:
+    """Return what went in and came out; of a model call, all of its attributes."""
+    if entry.kind == "other":
+        return [
+            [(f"{_short(name)} = ", "quiet"), (_any_value(value, detail.value), "")]
+            for name, value in sorted(entry.attributes.items())
+        ]
+    return [
+        [(f"{label}: ", "quiet"), (shorten(printable(text), detail.value), "")]
+        for name, label in _CONTENT.items()
+        if (text := _text(entry, name))
+    ]
+
+
+def _any_value(value: Value, width: int) -> str:
+    if isinstance(value, tuple):
+        return brief_json(list(value), width)
+    return shorten(printable(value), width) if isinstance(value, str) else str(value)

@@ -60,6 +60,9 @@ Part: TypeAlias = Shown | Gap
 
 DEFAULT_LIMITS: Final = Limits()
 
+WIDE_LIMITS: Final = Limits(total=5_000, errors=500, head=500, tail=100, items=300, depth=30)
+"""For those who want to see all; a tree of any size stays bounded."""
+
 
 def outline(run: Run, limits: Limits = DEFAULT_LIMITS) -> tuple[Part, ...]:
     """Choose what to show of a run.

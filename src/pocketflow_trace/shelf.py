@@ -79,9 +79,10 @@ class Shelf:
         Raises:
             ShelfError: The user has no home directory.
         """
-        if named := environ.get(DIRECTORY_VARIABLE, "").strip():
-            return cls(Path(named).expanduser())
+        named = environ.get(DIRECTORY_VARIABLE, "").strip()
         try:
+            if named:
+                return cls(Path(named).expanduser())
             return cls(state_directory(environ) / "runs")
         except RuntimeError as exc:
             raise ShelfError(f"{exc}; name a folder by {DIRECTORY_VARIABLE}") from exc

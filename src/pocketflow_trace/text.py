@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -104,3 +105,27 @@ def duration(nanos: int) -> str:
     if minutes < 60:  # noqa: PLR2004 - minutes of an hour
         return f"{minutes} min {rest:02} s"
     return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def width(text: str) -> int:
+    """Return how many columns of a terminal printable text takes."""
+    # The text of most programs is ASCII, which has a fast way to say so.
+    return len(text) if text.isascii() else sum(map(_char_width, text))
+
+
+def crop(text: str, columns: int) -> str:
+    """Return as much of the beginning of printable text as fits into so many columns."""
+    if width(text) <= columns:
+        return text
+    taken = 0
+    for position, char in enumerate(text):
+        taken += _char_width(char)
+        if taken > columns:
+            return text[:position]
+    return text
+
+
+def _char_width(char: str) -> int:
+    if unicodedata.east_asian_width(char) in {"W", "F"}:
+        return 2
+    return 0 if unicodedata.category(char) in {"Mn", "Me"} else 1

@@ -44,27 +44,34 @@ def totals(run: Run) -> Totals:
     entries = list(walk(run.roots))
     return Totals(
         nodes=sum(1 for entry in entries if entry.kind == "node"),
-        errors=_errors(entries),
-        retries=sum(_retries(entry) for entry in entries if entry.kind == "node"),
+        errors=len(_failed(entries)),
+        retries=sum(retries(entry) for entry in entries if entry.kind == "node"),
         nanos=_nanos(entries),
         usage=add_up(_outermost_usages(run)),
     )
 
 
-def _errors(entries: Sequence[Entry]) -> int:
-    """Count failures from the inside out, leaving out those that only let one pass."""
+def failures(run: Run) -> list[Entry]:
+    """Return the flows, nodes and items where an error began, in order."""
+    return _failed(list(walk(run.roots)))
+
+
+def _failed(entries: Sequence[Entry]) -> list[Entry]:
+    """Find failures from the inside out, leaving out those that only let one pass."""
     failed_inside: set[int] = set()
-    count = 0
+    found: list[Entry] = []
     for entry in reversed(entries):
         inner = any(id(child) in failed_inside for child in entry.children)
         failed = entry.kind in _UNITS and is_failed(entry)
-        count += failed and not inner
+        if failed and not inner:
+            found.append(entry)
         if failed or inner:
             failed_inside.add(id(entry))
-    return count
+    return found[::-1]
 
 
-def _retries(node: Entry) -> int:
+def retries(node: Entry) -> int:
+    """Return how many attempts of a node, or of its items, came after a first one."""
     items = [child for child in node.children if child.kind == "item"]
     attempts = number(node, semconv.NODE_ATTEMPTS)
     if semconv.BATCH_SIZE not in node.attributes:

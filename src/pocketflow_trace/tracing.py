@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.instrumentation.pocketflow import PocketFlowInstrumentor
+from pocketflow_trace.claim import claim_process
 from pocketflow_trace.clients import watch_clients
 from pocketflow_trace.collector import RunCollector
 from pocketflow_trace.exporter import export_target, make_exporter
+from pocketflow_trace.keeper import RunKeeper, destination_of
 from pocketflow_trace.outbox import Outbox
 from pocketflow_trace.provider import FollowingTracerProvider, own_provider
+from pocketflow_trace.shelf import ShelfError
 from pocketflow_trace.text import plural, printable
 from pocketflow_trace.undelivered import UndeliveredFile
 from pocketflow_trace.witness import Witness
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import TracerProvider
 
     from pocketflow_trace.exporter import ExportTarget
@@ -51,29 +55,65 @@ class Delivery:
         )
 
 
+class Keeping:
+    """The file of the run, and what became of it."""
+
+    def __init__(self, file: str | None, environ: Mapping[str, str]) -> None:
+        """Touches no disk.
+
+        Args:
+            file: As for `start_tracing`.
+            environ: Environment variables.
+        """
+        self.keeper: RunKeeper | None = None
+        self._problem = ""
+        try:
+            self.keeper = None if file is None else RunKeeper(destination_of(file, environ))
+        except (ShelfError, OSError) as exc:  # The second: the working directory is gone.
+            self._problem = printable(f"this run is not kept: {exc}")
+
+    def complaint(self) -> str:
+        """Return one line about a run that could not be kept; empty where it was."""
+        return self._problem or ("" if self.keeper is None else self.keeper.complaint())
+
+
 class Tracing:
     """Tracing of this process, from `start_tracing` to `close`."""
 
-    def __init__(self, collector: RunCollector, delivery: Delivery | None) -> None:
+    def __init__(
+        self, collector: RunCollector, delivery: Delivery | None, keeping: Keeping
+    ) -> None:
         self._collector = collector
         self._delivery = delivery
+        self._keeping = keeping
 
     def close(self) -> None:
-        """Send what is left; takes about two seconds at most."""
+        """Write and send what is left; takes about two seconds at most."""
+        keeper = self._keeping.keeper
+        if keeper is not None:
+            keeper.end()  # Disk and network have the same two seconds.
         if self._delivery is not None:
             self._delivery.outbox.shutdown()
+        if keeper is not None:
+            keeper.close()
 
     def run(self) -> Run:
         """Return what ran so far."""
         return self._collector.snapshot()
 
-    def complaint(self) -> str:
-        """Return one line about spans that no collector took; empty where there are none."""
-        return "" if self._delivery is None else self._delivery.complaint()
+    def complaints(self) -> list[str]:
+        """Return a line for each thing that went wrong: spans not sent, a run not kept."""
+        sent = "" if self._delivery is None else self._delivery.complaint()
+        return [line for line in (sent, self._keeping.complaint()) if line]
 
 
 def start_tracing(
-    service_name: str, environ: Mapping[str, str], *, clients: bool = True
+    service_name: str,
+    environ: Mapping[str, str],
+    *,
+    clients: bool = True,
+    watching: Sequence[SpanProcessor] = (),
+    file: str | None = None,
 ) -> Tracing:
     """Trace PocketFlow in this process, and export to a collector if the environment names one.
 
@@ -81,6 +121,9 @@ def start_tracing(
         service_name: `service.name`, unless the environment gives one.
         environ: Environment variables; the SDK itself reads those of the process.
         clients: Whether to instrument the clients of model providers, too.
+        watching: Further processors that are told of every span.
+        file: The file in which to keep the run; an empty string for a new one in the folder of
+            kept runs, None for none.
 
     Raises:
         ExportError: The environment asks for an export that is impossible.
@@ -92,11 +135,15 @@ def start_tracing(
         # Only ours: a provider of the program's has its own exporters.
         own.add_span_processor(delivery.outbox)
     provider, collector = FollowingTracerProvider(own), RunCollector()
-    provider.add_span_processor(collector)
+    keeping = Keeping(file, environ)
+    keepers = [] if keeping.keeper is None else [keeping.keeper]
+    for processor in (collector, *watching, *keepers):
+        provider.add_span_processor(processor)
+    claim_process()
     _instrument(provider)
     if clients:
         watch_clients(provider, environ)
-    return Tracing(collector, delivery)
+    return Tracing(collector, delivery, keeping)
 
 
 def _instrument(provider: FollowingTracerProvider) -> None:

@@ -15,9 +15,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from google.protobuf import json_format
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -46,6 +43,12 @@ def state_directory(environ: Mapping[str, str], platform: str = sys.platform) ->
 
 def otlp_json(spans: Sequence[ReadableSpan]) -> dict[str, Any]:
     """Return spans as OTLP's JSON encoding has them: ids in hexadecimal, enums as numbers."""
+    # Not at the top: commands that only need the folder run without the extras.
+    from google.protobuf import json_format  # noqa: PLC0415
+    from opentelemetry.exporter.otlp.proto.common.trace_encoder import (  # noqa: PLC0415
+        encode_spans,
+    )
+
     data = json_format.MessageToDict(encode_spans(spans), use_integers_for_enums=True)
     for resource in data.get("resourceSpans", []):
         for scope in resource.get("scopeSpans", []):

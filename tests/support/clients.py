@@ -22,7 +22,6 @@ import anthropic
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import Histogram, InMemoryMetricReader
 
-from opentelemetry.instrumentation.pocketflow.capture import processor
 from support.providers import TEXT
 from support.tracing import SpanView, Trace, Tracing, tracing
 
@@ -411,7 +410,6 @@ def watching(
         anthropic_spans: does Anthropic's client make spans of its own?
         **options: of our instrumentor, and a `sampler`.
     """
-    processor._with_metric.clear()  # what was seen in this process stays known
     reader = InMemoryMetricReader()
     meters = MeterProvider([reader], shutdown_on_exit=False)
     with tracing(meter_provider=meters, **options) as running:

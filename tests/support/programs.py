@@ -5,10 +5,13 @@ A program that instruments itself is a plain run of another text: see `in_code`.
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 import typing
 from dataclasses import dataclass
@@ -134,7 +137,17 @@ def run(
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of a program under test: `KEPT_VARIABLES` and what `extra` adds.
 
-    The instrumentations of model clients are off: importing the clients would take seconds.
+    The instrumentations of model clients are off, since importing the clients would take seconds;
+    and nothing is kept in the state folder of whoever runs the tests.
     """
     kept = {key: os.environ[key] for key in KEPT_VARIABLES if key in os.environ}
-    return {**kept, "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": CLIENTS, **(extra or {})}
+    ours = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": CLIENTS, "XDG_STATE_HOME": state_home()}
+    return {**kept, **ours, **(extra or {})}
+
+
+@functools.cache
+def state_home() -> str:
+    """Return a folder that stands for the user's state, the same in all tests of this process."""
+    folder = tempfile.TemporaryDirectory(prefix="pocketflow-state-")
+    atexit.register(folder.cleanup)
+    return folder.name

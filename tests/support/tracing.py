@@ -30,6 +30,7 @@ from opentelemetry.trace import StatusCode
 from opentelemetry import context as context_api
 from opentelemetry.instrumentation import pocketflow as package
 from opentelemetry.instrumentation.pocketflow import PocketFlowInstrumentor, guard
+from opentelemetry.instrumentation.pocketflow.capture import processor
 from support.framework import pocketflow
 
 if TYPE_CHECKING:
@@ -409,6 +410,7 @@ def tracing(
     provider = TracerProvider(sampler=sampler, resource=Resource({}), shutdown_on_exit=False)
     provider.add_span_processor(recorder)
     before = methods_of(framework)
+    processor._with_metric.clear()  # what other tests have shown stays known in a process
     instrumentor = PocketFlowInstrumentor()
     with faults_raise(), logged() as problems:
         given: dict[str, Any] = {"module": framework.__name__, "resource": False, **options}

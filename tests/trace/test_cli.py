@@ -21,21 +21,46 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     """Help names every command, on stdout; no arguments at all get it too, as wrong usage."""
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert "run            run a program and show what its flows did" in text
+    for name, summary in COMMANDS.items():
+        assert f"  {name:<14} {summary}\n" in text
     assert main([]) == 2
     assert capsys.readouterr().out == text
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "run"])
+def test_each_command_teaches(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command explains itself, with examples."""
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    text = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert f"usage: pocketflow-trace {name}" in text
+    assert "examples:" in text
+
+
+def test_a_reader_that_has_enough(tmp_path: Path) -> None:
+    """`pocketflow-trace ... | head -1` ends without a complaint."""
+    command = f"{sys.executable} -m pocketflow_trace completion bash"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; for i in 1 2 3; do {command}; done | head -c 1 >/dev/null"],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        check=False,
+    )
+    assert done.stderr == b""
 
 
 def test_help_of_run(capsys: pytest.CaptureFixture[str]) -> None:
     """A command's help is its own."""
     assert main(["run", "--help"]) == 0
-    assert "pocketflow-trace run -m MODULE [ARGS...]" in capsys.readouterr().out
+    assert "pocketflow-trace run [OPTIONS] -m MODULE [ARGS...]" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["frobnicate"], "no command 'frobnicate'; there is: run"),
+        (["frobnicate"], f"no command 'frobnicate'; there is: {', '.join(COMMANDS)}"),
         (["run"], "no program to run; see: pocketflow-trace run --help"),
         (["run", "-m"], "no program to run; see: pocketflow-trace run --help"),
         (["run", "--"], "no program to run; see: pocketflow-trace run --help"),

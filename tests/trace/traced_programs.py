@@ -15,7 +15,7 @@ if typing.TYPE_CHECKING:
     from pathlib import Path
 
 PLAIN = (sys.executable,)
-TRACED = (sys.executable, "-m", "pocketflow_trace", "run")
+TRACED = (sys.executable, "-m", "pocketflow_trace", "run", "--no-live")
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,15 @@ def run(
         command: `PLAIN`, `TRACED` or another one.
         args: What follows it, such as a program and its arguments.
         cwd: The working directory.
-        env: Variables beside those of `clean_environment`.
+        env: Variables beside those of `clean_environment`; runs are kept in `.state` of `cwd`,
+            unless they say where.
         stdin: What it can read.
     """
     start = time.monotonic()
     done = subprocess.run(
         [*command, *args],
         cwd=cwd,
-        env=clean_environment(env),
+        env=clean_environment({"XDG_STATE_HOME": str(cwd / ".state"), **(env or {})}),
         input=stdin,
         capture_output=True,
         timeout=TIMEOUT,

@@ -274,6 +274,8 @@ def test_dicts_that_the_libraries_make_themselves() -> None:
 
 def test_embeddings_of_gemini() -> None:
     """The usage of an embedding is told as input."""
+    if "usage_metadata" not in genai_types.EmbedContentResponse.model_fields:
+        pytest.skip("this google-genai tells no usage of embeddings")
     response = genai_types.EmbedContentResponse(
         embeddings=[genai_types.ContentEmbedding(values=[0.5])],
         usage_metadata=genai_types.UsageMetadata(prompt_token_count=4),

@@ -7,6 +7,7 @@ it runs. The commands say what went wrong by raising `CliError`.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ __all__ = ["main"]
 
 PROGRAM: Final = "pocketflow-trace"
 
-_COMMANDS: Final[Mapping[str, str]] = {
+COMMANDS: Final[Mapping[str, str]] = {
     "run": "run a program, show what its flows do, and keep it",
     "list": "list the kept runs",
     "show": "show a kept run",
@@ -63,12 +64,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    args = list(sys.argv[1:] if argv is None else argv)
+    # Not `list(...)`: once it is imported, the command of that name stands here in its place.
+    args = [*(sys.argv[1:] if argv is None else argv)]
     try:
         return _dispatch(args)
     except CliError as exc:
         sys.stderr.write(f"{PROGRAM}: {exc}\n")
         return exc.exit_code
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has enough. Python would complain at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _dispatch(args: Sequence[str]) -> int:
@@ -78,8 +84,8 @@ def _dispatch(args: Sequence[str]) -> int:
     if args[0] == "--version":
         sys.stdout.write(f"{PROGRAM} {_version()}\n")
         return 0
-    if args[0] not in _COMMANDS:
-        raise CliError(f"no command {args[0]!r}; there is: {', '.join(_COMMANDS)}")
+    if args[0] not in COMMANDS:
+        raise CliError(f"no command {args[0]!r}; there is: {', '.join(COMMANDS)}")
     command = importlib.import_module(f"{__name__}.{args[0]}")
     exit_code: int = command.main(args[1:])
     return exit_code
@@ -93,4 +99,4 @@ def _version() -> str:
 
 
 def _command_list() -> str:
-    return "\n".join(f"  {name:<14} {summary}" for name, summary in _COMMANDS.items())
+    return "\n".join(f"  {name:<14} {summary}" for name, summary in COMMANDS.items())

@@ -5,23 +5,28 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import signal
 import sys
 from importlib.machinery import BuiltinImporter
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
     from contextlib import AbstractContextManager
 
     from pocketflow_trace.tracing import Tracing
+    from pocketflow_trace.verbosity import Look
+    from pocketflow_trace.views import View
 
 
-def begin(name: str, *, clients: bool) -> None:
+def begin(name: str, *, clients: bool, look: Mapping[str, Any], file: str | None) -> None:
     """Start tracing this process, and see to it that its end is reported.
 
     Args:
         name: The program's name.
         clients: Whether to instrument the clients of model providers, too.
+        look: How the run is to be shown: the fields of `verbosity.Look`.
+        file: Where to keep the run, as for `start_tracing`.
     """
     report = _Report()
     # Handlers run in reverse order. This one stands before the imports that register their own,
@@ -30,17 +35,27 @@ def begin(name: str, *, clients: bool) -> None:
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         report.nothing_because = "OTEL_SDK_DISABLED is true, so nothing was traced"
         return
-    report.tracing = _start(name, clients=clients)
+    report.look, report.view = _open_view(look)
+    report.tracing = _start(name, report.view, clients=clients, file=file)
 
 
-def _start(name: str, *, clients: bool) -> Tracing:
+def _open_view(look: Mapping[str, Any]) -> tuple[Look, View | None]:
+    from pocketflow_trace.verbosity import Look  # noqa: PLC0415 - as in `_start`
+    from pocketflow_trace.views import open_view  # noqa: PLC0415 - as in `_start`
+
+    asked = Look(**look)
+    return asked, open_view(asked, os.environ)
+
+
+def _start(name: str, view: View | None, *, clients: bool, file: str | None) -> Tracing:
     # Not before `begin` has registered its handler.
     from pocketflow_trace.exporter import ExportError  # noqa: PLC0415
     from pocketflow_trace.tracebacks import hide_own_frames  # noqa: PLC0415
     from pocketflow_trace.tracing import start_tracing  # noqa: PLC0415
 
     try:
-        tracing = start_tracing(name, os.environ, clients=clients)
+        watching = [] if view is None else [view.feed]
+        tracing = start_tracing(name, os.environ, clients=clients, watching=watching, file=file)
     except ExportError as exc:
         # The program must not run without what was asked for, and has not begun: there is nothing
         # to clean up, and Python takes any exception at this point for its own broken start.
@@ -56,6 +71,8 @@ class _Report:
 
     def __init__(self) -> None:
         self.tracing: Tracing | None = None
+        self.look: Look | None = None
+        self.view: View | None = None
         self.nothing_because = "no flow or node of PocketFlow ran"
         if sampler := os.environ.get("OTEL_TRACES_SAMPLER"):
             self.nothing_because += f", or OTEL_TRACES_SAMPLER={sampler} left it out"
@@ -85,6 +102,9 @@ class _Report:
             sys.path[:] = changed
 
     def _print(self) -> None:
+        if self.view is not None:
+            with contextlib.suppress(KeyboardInterrupt):
+                self.view.close()
         if self.tracing is not None:
             with contextlib.suppress(KeyboardInterrupt):
                 self.tracing.close()
@@ -92,6 +112,7 @@ class _Report:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
+        _ignore_readers_that_have_gone()
         with contextlib.suppress(OSError, ValueError), _own_stderr() as file:
             if file is not None:
                 self._write(file)
@@ -102,11 +123,17 @@ class _Report:
         if run is not None and run.roots:
             from pocketflow_trace.console import print_run  # noqa: PLC0415 - rich, only when used
 
-            print_run(run, file)
+            print_run(run, file, look=self.look)
         elif _program_began():
             file.write(f"pocketflow-trace: {self.nothing_because}\n")
-        if self.tracing is not None and (complaint := self.tracing.complaint()):
-            file.write(f"pocketflow-trace: {complaint}\n")
+        complaints = [] if self.tracing is None else self.tracing.complaints()
+        file.writelines(f"pocketflow-trace: {complaint}\n" for complaint in complaints)
+
+
+def _ignore_readers_that_have_gone() -> None:
+    """Let a write of ours fail where nobody reads: a program may want SIGPIPE to end it."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPIPE])
 
 
 def _own_stderr() -> AbstractContextManager[TextIO | None]:

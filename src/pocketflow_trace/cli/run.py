@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pocketflow_trace.cli.errors import CliError
+from pocketflow_trace.verbosity import verbosity_named, verbosity_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 STARTUP_VARIABLE: Final = "POCKETFLOW_TRACE_STARTUP"
 """Carries JSON to `startup/sitecustomize.py`.
 
-It is `{"pythonpath": str | null, "name": str, "clients": bool}`.
+It is `{"pythonpath": str | null, "name": str, "clients": bool, "look": {...}, "file": str | null}`;
+`look` holds the fields of `verbosity.Look`, `file` is that of `tracing.start_tracing`.
 """
 
 _STARTUP_DIRECTORY: Final = Path(__file__).with_name("startup")
@@ -31,12 +33,23 @@ _INSTALL: Final = "pip install 'opentelemetry-instrumentation-pocketflow[termina
 
 _COERCED: Final = frozenset({"C.UTF-8", "C.utf8", "UTF-8"})
 
-_HELP: Final = """\
-Runs a program exactly as Python would, and prints to stderr what its flows did when it ends.
+_OPTIONS: Final[Mapping[str, bool]] = {
+    "--ascii": False,
+    "--live": False,
+    "--no-clients": False,
+    "--no-file": False,
+    "--no-live": False,
+    "--out": True,
+    "--verbosity": True,
+}
+"""Our own options, which stand before the program, and whether they have a value."""
 
-usage: pocketflow-trace run PROGRAM [ARGS...]
-       pocketflow-trace run -m MODULE [ARGS...]
-       pocketflow-trace run OPTION and one of these
+_HELP: Final = """\
+Runs a program exactly as Python would, and shows on stderr what its flows do: while it runs, and in
+full when it ends.
+
+usage: pocketflow-trace run [OPTIONS] PROGRAM [ARGS...]
+       pocketflow-trace run [OPTIONS] -m MODULE [ARGS...]
 
 The exit code, stdin and stdout are the program's own. Child processes are not traced. A program
 that is killed or ends with os._exit prints no tree. Where the program sets a tracer provider of its
@@ -49,8 +62,24 @@ is not activated where the program does so itself, and it records no prompts and
 OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT asks for them. A client's warnings about the line
 that called it are then about a line of the instrumentation, and Python may not show them.
 
+On a terminal, the tree grows in the bottom rows once something has run for half a second; the
+program's own output and its prompts are in the rows above. Where there is no terminal, plain lines
+are printed as things happen.
+
+The run is kept as a file that is written while the program runs: after a crash or a kill it tells
+of everything up to some milliseconds before. The newest 100 runs stay, as long as they have no more
+than 1,000 MB in all; of one run, 64 MB are kept. Only you can read the file.
+
 options:
+  --verbosity minimal|normal|verbose
+                                   minimal: errors and totals; verbose: everything, with inputs,
+                                   outputs, and the attributes of model calls
+  --no-live                        show nothing before the end
+  --live                           show the tree as it grows also on a terminal of unknown type
+  --ascii                          print ASCII characters only
   --no-clients                     leave the clients of model providers alone
+  --out FILE                       keep the run in this file; FILE.partial while the program runs
+  --no-file                        do not keep the run
 
 environment:
   OTEL_EXPORTER_OTLP_ENDPOINT      also send the spans to this collector; if it does not answer,
@@ -62,6 +91,8 @@ environment:
   OTEL_PYTHON_DISABLED_INSTRUMENTATIONS
                                    names of instrumentations not to use, such as openai; * for all
   OTEL_SDK_DISABLED                true: run the program without tracing it
+  POCKETFLOW_TRACE_DIR             folder of kept runs, instead of that in your state folder
+  POCKETFLOW_TRACE_VERBOSITY       what --verbosity is without the option
   NO_COLOR                         print without colours
 
 examples:
@@ -80,12 +111,14 @@ def main(args: Sequence[str]) -> int:
     if args and args[0] in {"-h", "--help"}:
         sys.stdout.write(_HELP)
         return 0
-    clients, args = _clients(args)
+    options, args = _options(args)
+    look, file = _look(options), _file(options)
     program = _program(args)
     _check_interpreter()
     _check_packages()
     command = [sys.executable, *_interpreter_options(), *program]
-    return _become(command, _environment(_name(program), os.environ, clients=clients))
+    settings = {"clients": "--no-clients" not in options, "look": look, "file": file}
+    return _become(command, _environment(_name(program), os.environ, settings))
 
 
 def _interpreter_options() -> list[str]:
@@ -95,9 +128,60 @@ def _interpreter_options() -> list[str]:
     return options
 
 
-def _clients(args: Sequence[str]) -> tuple[bool, Sequence[str]]:
-    """Return whether to instrument the clients of model providers, and the arguments left."""
-    return (False, args[1:]) if args and args[0] == "--no-clients" else (True, args)
+def _options(args: Sequence[str]) -> tuple[Mapping[str, str], Sequence[str]]:
+    """Return our own options with their values, which are empty for most, and the arguments left.
+
+    Raises:
+        CliError: An option lacks its value, or has one that it does not take.
+    """
+    options: dict[str, str] = {}
+    rest = list(args)
+    while rest and (name := rest[0].partition("=")[0]) in _OPTIONS:
+        _, equals, value = rest.pop(0).partition("=")
+        if _OPTIONS[name] and not equals and rest:
+            equals, value = "=", rest.pop(0)
+        if bool(equals) != _OPTIONS[name]:
+            takes = "needs a value" if _OPTIONS[name] else "takes no value"
+            raise CliError(f"{name} {takes}; see: pocketflow-trace run --help")
+        options[name] = value
+    return options, rest
+
+
+def _look(options: Mapping[str, str]) -> dict[str, object]:
+    """Return how the run is to be shown: the fields of `verbosity.Look`.
+
+    Raises:
+        CliError: Options contradict each other, or there is no such verbosity.
+    """
+    if "--live" in options and "--no-live" in options:
+        raise CliError("--live and --no-live contradict each other")
+    try:
+        named = options.get("--verbosity")
+        verbosity = verbosity_of(os.environ) if named is None else verbosity_named(named)
+    except ValueError as exc:
+        raise CliError(str(exc)) from exc
+    live = True if "--live" in options else False if "--no-live" in options else None
+    return {"verbosity": verbosity, "live": live, "ascii": "--ascii" in options}
+
+
+def _file(options: Mapping[str, str]) -> str | None:
+    """Return where to keep the run, as `tracing.start_tracing` takes it.
+
+    Raises:
+        CliError: Options contradict each other, or there can be no such file.
+    """
+    if "--out" not in options:
+        return None if "--no-file" in options else ""
+    if "--no-file" in options:
+        raise CliError("--out and --no-file contradict each other")
+    try:
+        path = Path(options["--out"]).absolute()
+        is_folder, has_folder = path.is_dir(), path.parent.is_dir()
+    except OSError as exc:
+        raise CliError(f"--out: {exc}") from exc
+    if is_folder or not has_folder:
+        raise CliError(f"--out: {path} is a folder" if is_folder else f"no folder {path.parent}")
+    return str(path)
 
 
 def _program(args: Sequence[str]) -> list[str]:
@@ -165,12 +249,14 @@ def _is_installed(package: str) -> bool:
         return False
 
 
-def _environment(name: str, environ: Mapping[str, str], *, clients: bool) -> dict[str, str]:
+def _environment(
+    name: str, environ: Mapping[str, str], settings: Mapping[str, object]
+) -> dict[str, str]:
     """Return the environment with `startup` first on PYTHONPATH, and how to undo that."""
     before = environ.get("PYTHONPATH")
     # An empty PYTHONPATH means none; with a separator it would mean the working directory.
     path = f"{_STARTUP_DIRECTORY}{os.pathsep}{before}" if before else str(_STARTUP_DIRECTORY)
-    startup = json.dumps({"pythonpath": before, "name": name, "clients": clients})
+    startup = json.dumps({"pythonpath": before, "name": name, **settings})
     result = {**environ, "PYTHONPATH": path, STARTUP_VARIABLE: startup}
     if _coerced_locale(environ):
         del result["LC_CTYPE"]

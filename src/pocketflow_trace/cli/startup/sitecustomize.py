@@ -30,4 +30,9 @@ finally:
     if _startup is not None:
         from pocketflow_trace.cli.inside import begin
 
-        begin(_startup["name"], clients=_startup["clients"])
+        begin(
+            _startup["name"],
+            clients=_startup["clients"],
+            look=_startup["look"],
+            file=_startup["file"],
+        )

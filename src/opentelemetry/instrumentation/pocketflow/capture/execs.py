@@ -88,6 +88,9 @@ class TracedAttempts(AttemptListener):
             self._account.begin_attempt(has_span=traced)
         if not traced:
             return
+        if self.made == 1 and self._around is not None and self._run.allowed is not None:
+            # Told again at the end; here for those who watch the span while it runs.
+            self._around.set_attribute(semconv.NODE_MAX_RETRIES, self._run.allowed)
         session, around = self._run.session, context_api.get_current()
         attributes = session.start_attributes(semconv.KIND_ATTEMPT)
         attributes[semconv.ATTEMPT_NUMBER] = self.made
@@ -113,6 +116,9 @@ class TracedAttempts(AttemptListener):
         """What the node says about the wait."""
         if type(seconds) in {int, float}:
             self._wait = float(cast("float", seconds)) or None
+        if self._wait is not None and self._span is not None:
+            # Told at once, too: a live view says what is waited for while it is waited for.
+            self._span.set_attribute(semconv.ATTEMPT_WAIT, self._wait)
 
     def on_end(self) -> None:
         """The attempt is over."""
