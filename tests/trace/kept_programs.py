@@ -5,15 +5,15 @@ from __future__ import annotations
 import typing
 from dataclasses import replace
 
-from pocketflow_trace import runfile
-from pocketflow_trace.collector import RunCollector
-from pocketflow_trace.model import About, Run
+from pocketflow_trace.keeping import runfile
+from pocketflow_trace.record.collector import RunCollector
+from pocketflow_trace.record.model import About, Run
 from support.tracing import Outcome, act, tracing
 
 if typing.TYPE_CHECKING:
     from pathlib import Path
 
-    from pocketflow_trace.model import Entry
+    from pocketflow_trace.record.model import Entry
     from support.tracing import Program
 
 SECOND = 1_000_000_000

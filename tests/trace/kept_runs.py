@@ -6,13 +6,13 @@ import typing
 
 from sample_spans import Stage
 
-from pocketflow_trace.model import walk
-from pocketflow_trace.shelf import read
+from pocketflow_trace.keeping.shelf import read
+from pocketflow_trace.record.model import walk
 
 if typing.TYPE_CHECKING:
-    from pocketflow_trace.keeper import RunKeeper
-    from pocketflow_trace.model import Run
-    from pocketflow_trace.shelf import Shelf
+    from pocketflow_trace.keeping.keeper import RunKeeper
+    from pocketflow_trace.keeping.shelf import Shelf
+    from pocketflow_trace.record.model import Run
 
 
 def kept(shelf: Shelf) -> Run:

@@ -10,14 +10,14 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from opentelemetry import trace
 from opentelemetry.instrumentation.pocketflow import semconv
-from pocketflow_trace.collector import RunCollector
+from pocketflow_trace.record.collector import RunCollector
 
 if typing.TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
     from opentelemetry.util.types import AttributeValue
 
-    from pocketflow_trace.model import Run
+    from pocketflow_trace.record.model import Run
 
 MILLISECOND = 1_000_000
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import typing
 from dataclasses import replace
 
-from pocketflow_trace import runfile
-from pocketflow_trace.model import About, Run
+from pocketflow_trace.keeping import runfile
+from pocketflow_trace.record.model import About, Run
 
 if typing.TYPE_CHECKING:
     from pathlib import Path
 
-    from pocketflow_trace.model import Entry
+    from pocketflow_trace.record.model import Entry
 
 SECOND = 1_000_000_000
 STARTED = 1_700_000_000 * SECOND

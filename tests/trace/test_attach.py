@@ -14,7 +14,7 @@ from traced_programs import PLAIN, TRACED, run
 from opentelemetry import trace
 from opentelemetry.instrumentation.pocketflow import semconv
 from pocketflow_trace import attach
-from pocketflow_trace.shelf import Shelf, read
+from pocketflow_trace.keeping.shelf import Shelf, read
 from support import programs
 
 if typing.TYPE_CHECKING:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import types
+from typing import TYPE_CHECKING
 
 import pytest
 
 from opentelemetry.instrumentation.pocketflow.version import __version__
-from pocketflow_trace.cli import main, run
+from pocketflow_trace.cli import COMMANDS, main, run
+from support.programs import clean_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,8 +47,9 @@ def test_each_command_teaches(name: str, capsys: pytest.CaptureFixture[str]) -> 
 def test_a_reader_that_has_enough(tmp_path: Path) -> None:
     """`pocketflow-trace ... | head -1` ends without a complaint."""
     command = f"{sys.executable} -m pocketflow_trace completion bash"
+    script = f"for i in 1 2 3; do {command}; done | head -c 1 >/dev/null"
     done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; for i in 1 2 3; do {command}; done | head -c 1 >/dev/null"],
+        ["bash", "-c", script],
         cwd=tmp_path,
         env=clean_environment(),
         capture_output=True,

@@ -16,9 +16,9 @@ from traced_programs import run
 from weather import Plan, weather
 
 from opentelemetry.instrumentation.pocketflow import semconv
+from pocketflow_trace.analysis.comparison import Comparison, Thresholds, compare, essence
 from pocketflow_trace.cli import main
-from pocketflow_trace.comparison import Comparison, Thresholds, compare, essence
-from pocketflow_trace.model import Run
+from pocketflow_trace.record.model import Run
 
 if typing.TYPE_CHECKING:
     from pathlib import Path

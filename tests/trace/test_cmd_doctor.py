@@ -13,7 +13,7 @@ from sample_spans import agent_run
 from shelved import about, keep
 from traced_programs import Ended, run
 
-from pocketflow_trace.checkup import connect, host_and_port
+from pocketflow_trace.analysis.checkup import connect, host_and_port
 from pocketflow_trace.cli import main
 
 if typing.TYPE_CHECKING:

@@ -20,9 +20,9 @@ from traced_programs import TRACED, run
 
 from opentelemetry.instrumentation.pocketflow import PocketFlowInstrumentor, semconv
 from pocketflow_trace.cli import main
-from pocketflow_trace.collector import RunCollector
-from pocketflow_trace.entries import plain_attributes
-from pocketflow_trace.model import Run, walk
+from pocketflow_trace.record.collector import RunCollector
+from pocketflow_trace.record.entries import plain_attributes
+from pocketflow_trace.record.model import Run, walk
 from support import faults
 from support.collector import Collector, free_port, running_collector
 from support.framework import BatchNode, Flow, Node

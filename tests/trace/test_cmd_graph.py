@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from kept_programs import collected, keep
 
 from pocketflow_trace.cli import main
-from pocketflow_trace.diagram import MAX_LABEL, escaped, flows, mermaid
-from pocketflow_trace.model import walk
+from pocketflow_trace.record.model import walk
+from pocketflow_trace.views.diagram import MAX_LABEL, escaped, flows, mermaid
 from support.framework import BatchFlow, Flow, Node
 
 if typing.TYPE_CHECKING:

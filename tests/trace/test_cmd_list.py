@@ -17,7 +17,7 @@ from pocketflow_trace.cli import main
 if typing.TYPE_CHECKING:
     from pathlib import Path
 
-    from pocketflow_trace.model import Run
+    from pocketflow_trace.record.model import Run
 
 
 @pytest.fixture(autouse=True)

@@ -11,16 +11,16 @@ from shelved import about, keep
 from weather import Plan, weather
 
 from opentelemetry.instrumentation.pocketflow import semconv
+from pocketflow_trace.analysis.failure_report import find_trouble, report
+from pocketflow_trace.analysis.markdown import code, fence
 from pocketflow_trace.cli import main
-from pocketflow_trace.failure_report import find_trouble, report
-from pocketflow_trace.markdown import code, fence
-from pocketflow_trace.model import Run
+from pocketflow_trace.record.model import Run
 
 if typing.TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pocketflow_trace.model import About
+    from pocketflow_trace.record.model import About
 
 FAILING = Plan(attempts=2, error="no such city", cities=30)
 

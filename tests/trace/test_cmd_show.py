@@ -17,9 +17,9 @@ from kept_programs import about, collected, keep
 from sample_spans import Stage, agent_run, flow, node, paid_run
 
 from pocketflow_trace.cli import main
-from pocketflow_trace.console import print_run
-from pocketflow_trace.model import from_json
-from pocketflow_trace.shelf import read
+from pocketflow_trace.keeping.shelf import read
+from pocketflow_trace.record.model import from_json
+from pocketflow_trace.views.console import print_run
 from support.framework import BatchNode, Flow, Node
 
 if typing.TYPE_CHECKING:

@@ -15,9 +15,9 @@ from sample_spans import MILLISECOND, Stage, agent_run, flow, node, paid_run, us
 from shelved import about, keep
 
 from opentelemetry.instrumentation.pocketflow import semconv
+from pocketflow_trace.analysis.run_statistics import Statistics, percentile
 from pocketflow_trace.cli import main
-from pocketflow_trace.columns import columns
-from pocketflow_trace.run_statistics import Statistics, percentile
+from pocketflow_trace.views.columns import columns
 
 if typing.TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ if typing.TYPE_CHECKING:
 
     from opentelemetry.util.types import AttributeValue
 
-    from pocketflow_trace.model import Run
+    from pocketflow_trace.record.model import Run
 
 DAY = 86_400
 

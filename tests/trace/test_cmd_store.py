@@ -18,7 +18,7 @@ from kept_programs import about, collected, keep
 from test_rebuild import counting, killed
 
 from pocketflow_trace.cli import main
-from pocketflow_trace.pretty import WIDTH, pretty
+from pocketflow_trace.views.pretty import WIDTH, pretty
 from support.framework import Flow, Node
 
 if typing.TYPE_CHECKING:

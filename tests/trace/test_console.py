@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_spans import Stage, agent_run, attempt, diff, fail, flow, item, node
 
-from pocketflow_trace.console import print_run
-from pocketflow_trace.model import Entry, Run
+from pocketflow_trace.record.model import Entry, Run
+from pocketflow_trace.views.console import print_run
 
 if typing.TYPE_CHECKING:
     from collections.abc import Mapping

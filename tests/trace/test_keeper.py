@@ -16,11 +16,12 @@ from sample_spans import Stage, flow, node
 
 from opentelemetry import trace
 from opentelemetry.instrumentation.pocketflow import semconv
-from pocketflow_trace import belonging, draft, runfile, spool
-from pocketflow_trace.keeper import RunKeeper
-from pocketflow_trace.model import Entry
-from pocketflow_trace.shelf import Shelf, read
-from pocketflow_trace.transcript import Event, Transcript
+from pocketflow_trace.keeping import draft, runfile, spool
+from pocketflow_trace.keeping.keeper import RunKeeper
+from pocketflow_trace.keeping.shelf import Shelf, read
+from pocketflow_trace.keeping.transcript import Event, Transcript
+from pocketflow_trace.record import belonging
+from pocketflow_trace.record.model import Entry
 
 if typing.TYPE_CHECKING:
     from pathlib import Path

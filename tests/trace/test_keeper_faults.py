@@ -17,16 +17,16 @@ from kept_runs import kept, names, staged
 from sample_spans import flow, node
 from traced_programs import PLAIN, TRACED, both, run
 
-from pocketflow_trace import spool
-from pocketflow_trace.keeper import RunKeeper
-from pocketflow_trace.shelf import Shelf, read
+from pocketflow_trace.keeping import spool
+from pocketflow_trace.keeping.keeper import RunKeeper
+from pocketflow_trace.keeping.shelf import Shelf, read
 from support.programs import TIMEOUT, clean_environment
 
 if typing.TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from pocketflow_trace.model import Run
+    from pocketflow_trace.record.model import Run
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
 

@@ -10,11 +10,11 @@ import pytest
 from sample_spans import MILLISECOND, Stage, attempt, diff, flow, item, node, used
 
 from opentelemetry.instrumentation.pocketflow import semconv
-from pocketflow_trace.feed import Feed
-from pocketflow_trace.frame import frame
-from pocketflow_trace.growth import Growth
-from pocketflow_trace.live import fitted, painted
 from pocketflow_trace.text import width
+from pocketflow_trace.views.feed import Feed
+from pocketflow_trace.views.frame import frame
+from pocketflow_trace.views.growth import Growth
+from pocketflow_trace.views.live import fitted, painted
 
 if typing.TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,11 +14,16 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from pocketflow_trace import outbox
-from pocketflow_trace.exporter import ExportError, ExportTarget, export_target, make_exporter
-from pocketflow_trace.outbox import Outbox
-from pocketflow_trace.undelivered import UndeliveredFile
-from pocketflow_trace.witness import Witness
+from pocketflow_trace.sending import outbox
+from pocketflow_trace.sending.exporter import (
+    ExportError,
+    ExportTarget,
+    export_target,
+    make_exporter,
+)
+from pocketflow_trace.sending.outbox import Outbox
+from pocketflow_trace.sending.undelivered import UndeliveredFile
+from pocketflow_trace.sending.witness import Witness
 from support import faults
 
 if typing.TYPE_CHECKING:

@@ -11,15 +11,15 @@ import pytest
 from sample_spans import MILLISECOND, Stage, attempt, diff, flow, item, node
 from traced_programs import PLAIN, run
 
-from pocketflow_trace.feed import Feed
-from pocketflow_trace.ticker import Script
+from pocketflow_trace.views.feed import Feed
+from pocketflow_trace.views.ticker import Script
 from support.programs import TIMEOUT, clean_environment
 
 if typing.TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from pocketflow_trace.verbosity import Verbosity
+    from pocketflow_trace.views.verbosity import Verbosity
 
 LINES = (sys.executable, "-m", "pocketflow_trace", "run")
 

@@ -10,9 +10,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from sample_spans import flow
 
 from opentelemetry import trace
-from pocketflow_trace.collector import RunCollector
-from pocketflow_trace.ids import SystemIdGenerator
-from pocketflow_trace.provider import FollowingTracerProvider, own_provider
+from pocketflow_trace.process.ids import SystemIdGenerator
+from pocketflow_trace.process.provider import FollowingTracerProvider, own_provider
+from pocketflow_trace.record.collector import RunCollector
 
 SCOPE = "opentelemetry.instrumentation.pocketflow"
 

@@ -12,16 +12,16 @@ import pytest
 from kept_runs import staged
 from sample_spans import node
 
-from pocketflow_trace import runfile, spool
 from pocketflow_trace.cli import main
-from pocketflow_trace.keeper import RunKeeper
-from pocketflow_trace.model import About
-from pocketflow_trace.pruning import LIMITS, Limits, prune
-from pocketflow_trace.shelf import Shelf
+from pocketflow_trace.keeping import runfile, spool
+from pocketflow_trace.keeping.keeper import RunKeeper
+from pocketflow_trace.keeping.pruning import LIMITS, Limits, prune
+from pocketflow_trace.keeping.shelf import Shelf
+from pocketflow_trace.record.model import About
 from support.programs import TIMEOUT
 
 if typing.TYPE_CHECKING:
-    from pocketflow_trace.pruning import Pruning
+    from pocketflow_trace.keeping.pruning import Pruning
 
 DAY = 86_400
 

@@ -23,12 +23,12 @@ from kept_programs import about, collected, keep, with_parents
 from opentelemetry.instrumentation.pocketflow import semconv
 from opentelemetry.instrumentation.pocketflow.capture.preview import key_text
 from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
-from pocketflow_trace import runfile
-from pocketflow_trace.model import Run, grow, walk
-from pocketflow_trace.nodes import node_runs
-from pocketflow_trace.patching import Document, is_marker
-from pocketflow_trace.rebuild import History, RebuildError, Rebuilt, store_ids, store_near
-from pocketflow_trace.shelf import read
+from pocketflow_trace.analysis.patching import Document, is_marker
+from pocketflow_trace.analysis.rebuild import History, RebuildError, Rebuilt, store_ids, store_near
+from pocketflow_trace.keeping import runfile
+from pocketflow_trace.keeping.shelf import read
+from pocketflow_trace.record.model import Run, grow, walk
+from pocketflow_trace.record.nodes import node_runs
 from support.framework import AsyncFlow, AsyncNode, BatchFlow, Flow, Node
 from support.random_flows import KEYS, Edit, Plan, async_plans, build, stores, sync_plans
 from support.stores import PROGRAMS, Step

@@ -20,7 +20,7 @@ import pty
 import pyte
 from terminals import set_size
 
-from pocketflow_trace.region import RELEASE, Region, watch
+from pocketflow_trace.views.region import RELEASE, Region, watch
 
 if typing.TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,8 +9,8 @@ import pytest
 from sample_spans import MILLISECOND, Stage, agent_run, flow, node
 
 from opentelemetry.instrumentation.pocketflow import semconv
-from pocketflow_trace.collector import RunCollector
-from pocketflow_trace.model import Failure, walk
+from pocketflow_trace.record.collector import RunCollector
+from pocketflow_trace.record.model import Failure, walk
 
 
 def names(stage: Stage) -> list[str]:

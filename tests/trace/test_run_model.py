@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_spans import agent_run
 
-from pocketflow_trace import model
-from pocketflow_trace.model import Entry, Failure, ModelError, Run
+from pocketflow_trace.record import model
+from pocketflow_trace.record.model import Entry, Failure, ModelError, Run
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 scalars = text | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from sample_spans import MILLISECOND, Stage, attempt, diff, fail, flow, item, node, used
 
 from opentelemetry.instrumentation.pocketflow import semconv
-from pocketflow_trace.console import print_run
-from pocketflow_trace.model import Entry, Failure, Run
-from pocketflow_trace.summary import own_time, rows, summary
+from pocketflow_trace.record.model import Entry, Failure, Run
 from pocketflow_trace.text import width
-from pocketflow_trace.verbosity import Look
+from pocketflow_trace.views.console import print_run
+from pocketflow_trace.views.summary import own_time, rows, summary
+from pocketflow_trace.views.verbosity import Look
 
 if typing.TYPE_CHECKING:
-    from pocketflow_trace.verbosity import Verbosity
+    from pocketflow_trace.views.verbosity import Verbosity
 
 TRACEBACK = """\
 Traceback (most recent call last):

@@ -16,7 +16,7 @@ import pytest
 
 from opentelemetry import trace as trace_api
 from opentelemetry.instrumentation.pocketflow import PocketFlowInstrumentor, record_usage
-from pocketflow_trace.model import dumps, walk
+from pocketflow_trace.record.model import dumps, walk
 from pocketflow_trace.testing import Failed, Trace, TracingError, Usage, tracing
 from support.framework import (
     AsyncFlow,

@@ -8,8 +8,8 @@ import typing
 import pytest
 import wrapt
 
-from pocketflow_trace import model
-from pocketflow_trace.tracebacks import strip
+from pocketflow_trace.process.tracebacks import strip
+from pocketflow_trace.record import model
 
 
 def functions(exc: BaseException) -> list[str]:

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link
 
-from pocketflow_trace.undelivered import UndeliveredFile, otlp_json, state_directory
+from pocketflow_trace.sending.undelivered import UndeliveredFile, otlp_json, state_directory
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sample_spans import Stage, attempt, flow, item, node, paid_run, used
 
 from opentelemetry.instrumentation.pocketflow import semconv
-from pocketflow_trace.console import print_run
-from pocketflow_trace.model import Entry, Run
-from pocketflow_trace.totals import totals
+from pocketflow_trace.record.model import Entry, Run
+from pocketflow_trace.views.console import print_run
+from pocketflow_trace.views.totals import totals
 
 if typing.TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from pocketflow_trace.testing import tracing
 from support.framework import BatchNode, Flow, Node
 
 if typing.TYPE_CHECKING:
-    from pocketflow_trace.model import Run
+    from pocketflow_trace.record.model import Run
 
 Store: typing.TypeAlias = dict[str, typing.Any]
 

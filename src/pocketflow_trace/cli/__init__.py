@@ -67,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Not `list(...)`: once it is imported, the command of that name stands here in its place.
     args = [*(sys.argv[1:] if argv is None else argv)]
     try:
-        return _dispatch(args)
+        exit_code = _dispatch(args)
+        sys.stdout.flush()  # here, where it is known what to do about a reader that has gone
     except CliError as exc:
         sys.stderr.write(f"{PROGRAM}: {exc}\n")
         return exc.exit_code
@@ -75,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read the output, such as `head`, has enough. Python would complain at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    return exit_code
 
 
 def _dispatch(args: Sequence[str]) -> int:

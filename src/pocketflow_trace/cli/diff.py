@@ -7,17 +7,17 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, Final, get_args
 
+from pocketflow_trace.analysis.comparison import Aspect, Comparison, Thresholds, compare, essence
 from pocketflow_trace.cli.errors import CliError
 from pocketflow_trace.cli.options import CommandParser, reading_of
 from pocketflow_trace.cli.telling import warn_of_damage
-from pocketflow_trace.comparison import Aspect, Comparison, Thresholds, compare, essence
 from pocketflow_trace.text import brief_json, duration, encodable, plural, printable, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pocketflow_trace.comparison import Difference
-    from pocketflow_trace.model import About
+    from pocketflow_trace.analysis.comparison import Difference
+    from pocketflow_trace.record.model import About
 
 VERSION: Final = 1
 """Of the JSON form."""

@@ -13,7 +13,7 @@ from pocketflow_trace.text import encodable, plural, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pocketflow_trace.checkup import Finding
+    from pocketflow_trace.analysis.checkup import Finding
 
 VERSION: Final = 1
 """Of the JSON form."""
@@ -44,7 +44,7 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args(args)
     # The instrumentation and the exporters, which no other use of this module needs.
-    from pocketflow_trace.checkup import checkup  # noqa: PLC0415
+    from pocketflow_trace.analysis.checkup import checkup  # noqa: PLC0415
 
     found = checkup(os.environ)
     encoding = sys.stdout.encoding or "utf-8"

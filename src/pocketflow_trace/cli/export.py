@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from pocketflow_trace.cli.errors import CliError
 from pocketflow_trace.cli.options import CommandParser, reading_of
 from pocketflow_trace.cli.telling import warn_of_damage
-from pocketflow_trace.model import walk
+from pocketflow_trace.record.model import walk
 from pocketflow_trace.text import plural, printable
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExporter
 
-    from pocketflow_trace.exporter import ExportTarget
-    from pocketflow_trace.model import Run
+    from pocketflow_trace.record.model import Run
+    from pocketflow_trace.sending.exporter import ExportTarget
 
 PROTOCOLS: Final = ("http/protobuf", "grpc")
 
@@ -112,7 +112,7 @@ def _spans(run: Run) -> list[ReadableSpan]:
     Raises:
         CliError: There is none.
     """
-    from pocketflow_trace import otlp  # noqa: PLC0415 - the SDK, only when used
+    from pocketflow_trace.sending import otlp  # noqa: PLC0415 - the SDK, only when used
 
     spans = otlp.spans(run)
     entries = list(walk(run.roots))
@@ -139,7 +139,7 @@ def _batches(spans: Sequence[ReadableSpan]) -> Iterator[Sequence[ReadableSpan]]:
 
 
 def _json_lines(spans: Sequence[ReadableSpan]) -> Iterator[str]:
-    from pocketflow_trace.undelivered import otlp_json  # noqa: PLC0415 - the SDK, only when used
+    from pocketflow_trace.sending.undelivered import otlp_json  # noqa: PLC0415 - the SDK, only when used
 
     for batch in _batches(spans):
         yield json.dumps(otlp_json(batch), separators=(",", ":")) + "\n"
@@ -168,7 +168,7 @@ def _send(spans: Sequence[ReadableSpan], options: argparse.Namespace) -> str:
     Raises:
         CliError: They were not taken.
     """
-    from pocketflow_trace.exporter import (  # noqa: PLC0415 - only when used
+    from pocketflow_trace.sending.exporter import (  # noqa: PLC0415 - only when used
         ExportError,
         export_target,
         make_exporter,

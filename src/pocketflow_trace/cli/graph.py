@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 from pocketflow_trace.cli.errors import CliError
 from pocketflow_trace.cli.options import CommandParser, reading_of
 from pocketflow_trace.cli.telling import warn_of_damage
-from pocketflow_trace.diagram import flows, mermaid
-from pocketflow_trace.model import walk
+from pocketflow_trace.record.model import walk
 from pocketflow_trace.text import encodable, printable, shorten
+from pocketflow_trace.views.diagram import flows, mermaid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
     from contextlib import AbstractContextManager
 
-    from pocketflow_trace.tracing import Tracing
-    from pocketflow_trace.verbosity import Look
-    from pocketflow_trace.views import View
+    from pocketflow_trace.process.tracing import Tracing
+    from pocketflow_trace.views.choice import View
+    from pocketflow_trace.views.verbosity import Look
 
 
 def begin(name: str, *, clients: bool, look: Mapping[str, Any], file: str | None) -> None:
@@ -40,8 +40,8 @@ def begin(name: str, *, clients: bool, look: Mapping[str, Any], file: str | None
 
 
 def _open_view(look: Mapping[str, Any]) -> tuple[Look, View | None]:
-    from pocketflow_trace.verbosity import Look  # noqa: PLC0415 - as in `_start`
-    from pocketflow_trace.views import open_view  # noqa: PLC0415 - as in `_start`
+    from pocketflow_trace.views.choice import open_view  # noqa: PLC0415 - as in `_start`
+    from pocketflow_trace.views.verbosity import Look  # noqa: PLC0415 - as in `_start`
 
     asked = Look(**look)
     return asked, open_view(asked, os.environ)
@@ -49,9 +49,9 @@ def _open_view(look: Mapping[str, Any]) -> tuple[Look, View | None]:
 
 def _start(name: str, view: View | None, *, clients: bool, file: str | None) -> Tracing:
     # Not before `begin` has registered its handler.
-    from pocketflow_trace.exporter import ExportError  # noqa: PLC0415
-    from pocketflow_trace.tracebacks import hide_own_frames  # noqa: PLC0415
-    from pocketflow_trace.tracing import start_tracing  # noqa: PLC0415
+    from pocketflow_trace.process.tracebacks import hide_own_frames  # noqa: PLC0415
+    from pocketflow_trace.process.tracing import start_tracing  # noqa: PLC0415
+    from pocketflow_trace.sending.exporter import ExportError  # noqa: PLC0415
 
     try:
         watching = [] if view is None else [view.feed]
@@ -121,7 +121,7 @@ class _Report:
     def _write(self, file: TextIO) -> None:
         run = None if self.tracing is None else self.tracing.run()
         if run is not None and run.roots:
-            from pocketflow_trace.console import print_run  # noqa: PLC0415 - rich, only when used
+            from pocketflow_trace.views.console import print_run  # noqa: PLC0415 - rich, only when used
 
             print_run(run, file, look=self.look)
         elif _program_began():

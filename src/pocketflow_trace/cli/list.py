@@ -12,20 +12,20 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.instrumentation.pocketflow import semconv
-from pocketflow_trace import facts
 from pocketflow_trace.cli.errors import CliError
 from pocketflow_trace.cli.options import CommandParser, shelf_of
-from pocketflow_trace.life import state_of
-from pocketflow_trace.shelf import ShelfError, read
+from pocketflow_trace.keeping.life import state_of
+from pocketflow_trace.keeping.shelf import ShelfError, read
+from pocketflow_trace.record import facts
 from pocketflow_trace.text import crop, duration, encodable, money, plural, printable, width
-from pocketflow_trace.totals import totals
+from pocketflow_trace.views.totals import totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pocketflow_trace.model import About, Run
-    from pocketflow_trace.shelf import Kept, Shelf
-    from pocketflow_trace.totals import Totals
+    from pocketflow_trace.keeping.shelf import Kept, Shelf
+    from pocketflow_trace.record.model import About, Run
+    from pocketflow_trace.views.totals import Totals
 
 VERSION: Final = 1
 """Of the JSON form."""

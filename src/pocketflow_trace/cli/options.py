@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pocketflow_trace.cli.errors import CliError
-from pocketflow_trace.shelf import DIRECTORY_VARIABLE, LAST, Shelf, ShelfError, read
+from pocketflow_trace.keeping.shelf import DIRECTORY_VARIABLE, LAST, Shelf, ShelfError, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pocketflow_trace.runfile import Reading
+    from pocketflow_trace.keeping.runfile import Reading
 
 PROGRAM = "pocketflow-trace"
 _RUN_HELP = (

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pocketflow_trace.cli.errors import CliError
 from pocketflow_trace.cli.options import PROGRAM, CommandParser, shelf_of
-from pocketflow_trace.pruning import LIMITS, Limits, prune
+from pocketflow_trace.keeping.pruning import LIMITS, Limits, prune
 from pocketflow_trace.text import plural, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pocketflow_trace.pruning import Pruning
-    from pocketflow_trace.shelf import Kept
+    from pocketflow_trace.keeping.pruning import Pruning
+    from pocketflow_trace.keeping.shelf import Kept
 
 VERSION: Final = 1
 """Of the JSON document."""

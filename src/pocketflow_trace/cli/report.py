@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final
 
+from pocketflow_trace.analysis.failure_report import report
 from pocketflow_trace.cli.options import CommandParser, reading_of
 from pocketflow_trace.cli.telling import warn_of_damage
-from pocketflow_trace.failure_report import report
 from pocketflow_trace.text import encodable
 
 if TYPE_CHECKING:

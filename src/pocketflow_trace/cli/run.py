@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pocketflow_trace.cli.errors import CliError
-from pocketflow_trace.verbosity import verbosity_named, verbosity_of
+from pocketflow_trace.views.verbosity import verbosity_named, verbosity_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -234,7 +234,7 @@ def _check_packages() -> None:
 
 
 def _check_export() -> None:
-    from pocketflow_trace.exporter import ExportError, export_target  # noqa: PLC0415
+    from pocketflow_trace.sending.exporter import ExportError, export_target  # noqa: PLC0415
 
     try:
         export_target(os.environ)

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Final
 from pocketflow_trace.cli.errors import CliError
 from pocketflow_trace.cli.options import CommandParser, reading_of
 from pocketflow_trace.cli.telling import node_runs_of, warn_of_damage
-from pocketflow_trace.details import details_of
-from pocketflow_trace.life import words
-from pocketflow_trace.model import to_json
-from pocketflow_trace.nodes import NAME_HELP
+from pocketflow_trace.keeping.life import words
+from pocketflow_trace.record.model import to_json
+from pocketflow_trace.record.nodes import NAME_HELP
 from pocketflow_trace.text import encodable, plural, printable
-from pocketflow_trace.verbosity import VARIABLE, VERBOSITIES, Look, verbosity_of
+from pocketflow_trace.views.details import details_of
+from pocketflow_trace.views.verbosity import VARIABLE, VERBOSITIES, Look, verbosity_of
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
     from typing import TextIO
 
-    from pocketflow_trace.model import Entry, Run
-    from pocketflow_trace.verbosity import Verbosity
+    from pocketflow_trace.record.model import Entry, Run
+    from pocketflow_trace.views.verbosity import Verbosity
 
 MAX_NODES: Final = 50
 """Runs of a node that are told of in full."""
@@ -101,7 +101,7 @@ def _verbosity(options: argparse.Namespace) -> Verbosity:
 
 
 def _show_run(run: Run, verbosity: Verbosity, file: TextIO) -> None:
-    from pocketflow_trace.console import print_run  # noqa: PLC0415 - rich, only when used
+    from pocketflow_trace.views.console import print_run  # noqa: PLC0415 - rich, only when used
 
     if run.roots:
         print_run(run, file, look=Look(verbosity=verbosity))
@@ -110,7 +110,7 @@ def _show_run(run: Run, verbosity: Verbosity, file: TextIO) -> None:
 
 
 def _show_nodes(found: Sequence[Entry], file: TextIO) -> None:
-    from pocketflow_trace.page import print_lines  # noqa: PLC0415 - rich, only when used
+    from pocketflow_trace.views.page import print_lines  # noqa: PLC0415 - rich, only when used
 
     shown = found[:MAX_NODES]
     blocks = [details_of(entry, place, len(found)) for place, entry in enumerate(shown, 1)]

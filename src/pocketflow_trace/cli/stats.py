@@ -13,24 +13,24 @@ from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
-from pocketflow_trace.cli.errors import CliError
-from pocketflow_trace.cli.options import CommandParser, shelf_of
-from pocketflow_trace.columns import columns
-from pocketflow_trace.run_statistics import (
+from pocketflow_trace.analysis.run_statistics import (
     NodeStatistics,
     RunsStatistics,
     Statistics,
     day_of,
     percentile,
 )
-from pocketflow_trace.shelf import ShelfError, read
+from pocketflow_trace.cli.errors import CliError
+from pocketflow_trace.cli.options import CommandParser, shelf_of
+from pocketflow_trace.keeping.shelf import ShelfError, read
 from pocketflow_trace.text import duration, encodable, money, plural, printable
+from pocketflow_trace.views.columns import columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pocketflow_trace.run_statistics import CommitName, NodeName, Spending
-    from pocketflow_trace.shelf import Kept, Shelf
+    from pocketflow_trace.analysis.run_statistics import CommitName, NodeName, Spending
+    from pocketflow_trace.keeping.shelf import Kept, Shelf
 
 VERSION: Final = 1
 """Of the JSON form."""

@@ -7,21 +7,21 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from pocketflow_trace import facts
+from pocketflow_trace.analysis.rebuild import History, RebuildError, store_ids, store_near
 from pocketflow_trace.cli.errors import CliError
 from pocketflow_trace.cli.options import CommandParser, reading_of
 from pocketflow_trace.cli.telling import node_runs_of, warn_of_damage
-from pocketflow_trace.nodes import NAME_HELP
-from pocketflow_trace.pretty import pretty
-from pocketflow_trace.rebuild import History, RebuildError, store_ids, store_near
+from pocketflow_trace.record import facts
+from pocketflow_trace.record.nodes import NAME_HELP
 from pocketflow_trace.text import encodable, plural, printable, shorten
+from pocketflow_trace.views.pretty import pretty
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
-    from pocketflow_trace.model import Entry, Run
-from pocketflow_trace.rebuild import Moment, Rebuilt
+    from pocketflow_trace.record.model import Entry, Run
+from pocketflow_trace.analysis.rebuild import Moment, Rebuilt
 
 VERSION: Final = 1
 """Of the JSON form."""

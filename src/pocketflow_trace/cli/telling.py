@@ -6,12 +6,12 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from pocketflow_trace.cli.errors import CliError
-from pocketflow_trace.nodes import names, node_runs
+from pocketflow_trace.record.nodes import names, node_runs
 from pocketflow_trace.text import encodable, plural, printable, shorten
 
 if TYPE_CHECKING:
-    from pocketflow_trace.model import Entry, Run
-    from pocketflow_trace.runfile import Reading
+    from pocketflow_trace.keeping.runfile import Reading
+    from pocketflow_trace.record.model import Entry, Run
 
 _MAX_NAMES: Final = 12
 _MAX_NAME: Final = 60

@@ -1,0 +1,1 @@
+"""What can be learned from kept runs: many added up, two compared, one that failed."""

@@ -1,0 +1,1 @@
+"""Runs on disk: written while a program runs, found, read and pruned later."""
