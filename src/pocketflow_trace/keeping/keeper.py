@@ -19,7 +19,7 @@ from pocketflow_trace.keeping.pruning import LIMITS, prune
 from pocketflow_trace.keeping.shelf import Shelf
 from pocketflow_trace.keeping.spool import Spool
 from pocketflow_trace.keeping.transcript import Event, Transcript
-from pocketflow_trace.record.belonging import Inside, key_text, span_key
+from pocketflow_trace.record.belonging import Inside, SpanKey, key_text, span_key
 from pocketflow_trace.record.entries import entry_of, is_ours, plain_attributes
 from pocketflow_trace.record.model import About
 
@@ -65,6 +65,8 @@ class RunKeeper(SpanProcessor):
         self._transcript = transcript or Transcript()
         self._inside = Inside()
         self._spool: Spool | None = None
+        self._begun: dict[SpanKey, Span] = {}
+        """Outermost spans that nothing has started in yet."""
         self._is_closed = False
         self._started = time.time_ns()
         self._lock = threading.Lock()
@@ -77,10 +79,24 @@ class RunKeeper(SpanProcessor):
         if self._is_mine() and self._inside.belongs(span):
             spool = self._spool or self._open(span.resource)
             if spool is not None:
+                self._tell_again(spool, span)
                 if spool.put(event_of(span)):
                     self._inside.begin(span)
                 else:
                     spool.miss(1)
+
+    def _tell_again(self, spool: Spool, span: Span) -> None:
+        """Write the start of an outermost span anew when something starts in it.
+
+        Only then does it have the shared store at its beginning and the graph of its flow, which a
+        program that is killed would not get to tell.
+        """
+        above = span_key(span.parent)
+        if above is None:
+            if key := span_key(span.get_span_context()):
+                self._begun[key] = span
+        elif (begun := self._begun.pop(above, None)) is not None:
+            spool.put(event_of(begun))
 
     @guarded(None)
     def on_end(self, span: ReadableSpan) -> None:
@@ -88,6 +104,8 @@ class RunKeeper(SpanProcessor):
         spool = self._spool
         if spool is None or not self._is_mine():
             return
+        if key := span_key(span.get_span_context()):
+            self._begun.pop(key, None)
         if self._inside.end(span):
             spool.put(event_of(span))
         elif is_ours(span) and span.status.status_code is StatusCode.ERROR:

@@ -4,7 +4,7 @@ Not OTLP, because OTLP tells of spans that have ended: here a span is told of wh
 so that what a killed program was doing can be seen. Each line is an object with one member:
 
     {"run": {"format": "pocketflow-trace", "version": 1, "about": {...}}}  the first line
-    {"start": {"parent": KEY | null, ...}}  an entry as it was when its span started
+    {"start": {"parent": KEY | null, ...}}  an entry as its span began; a later one knows more
     {"end": {"parent": KEY | null, ...}}  the same when it had ended; may come without a start
     {"done": {"ended": NANOSECONDS, "dropped": COUNT}}  the last, if the program came so far
 
@@ -184,7 +184,8 @@ class _Reader:
             self._damaged += 1
             return
         key, parent = key_of(entry), row.get("parent")
-        if has_ended or key not in self._entries:  # two threads may write out of order
+        known = self._entries.get(key)
+        if has_ended or known is None or known.end is None:  # threads may write out of order
             self._entries[key] = entry
             self._parents[key] = parent if isinstance(parent, str) else None
 

@@ -64,6 +64,8 @@ class Transcript:
     def _line(self, event: Event) -> bytes:
         key = key_of(event.entry)
         if event.entry.end is None:
+            if key in self._running:  # more is known of it by now
+                return self._written(start_line, event, self._late_limit)
             return self._start(key, event)
         if key in self._running:
             del self._running[key]

@@ -511,6 +511,9 @@ class NodeRun(Frame):
             self._look_at_written,
         )
         self.watch.mark(journal.ELSEWHERE)
+        if self.parent is None and self.watch.initial is not None:
+            # Told at the end, too; here for those who look at what still runs, or was killed.
+            spans.begin_store(self.span, self.watch.id, self.watch.initial)
 
     def _stop_clock(self, exc: BaseException | None) -> None:
         ended = perf_counter_ns()
@@ -712,6 +715,8 @@ class FlowRun(NodeRun):
         if self.graph is None:
             start = classes.start_of(flow, self.session.framework)
             self.graph = Graph(start, self.session.name_of)
+            if self.parent is None and self.recording:
+                spans.begin_graph(self.span, *self._described())
         return self.graph
 
     def place(self, node: object) -> tuple[str | None, int | None]:
@@ -751,11 +756,15 @@ class FlowRun(NodeRun):
 
     def route_record(self) -> Route | None:
         """Path and graph."""
-        graph = self.graph.description if self.graph is not None else None
-        text, digest = describe(graph, self.shares.graph) if graph is not None else (None, None)
+        text, digest = self._described()
         # The items of a batch may run at the same time: each has a path of its own.
         path = None if self.batch is not None else fit(tuple(self.path), self.shares.path)
         return Route(path, self.node_runs, text, digest)
+
+    def _described(self) -> tuple[str | None, str | None]:
+        """The graph as JSON, and its hash."""
+        graph = self.graph.description if self.graph is not None else None
+        return describe(graph, self.shares.graph) if graph is not None else (None, None)
 
 
 def make_run(

@@ -78,6 +78,11 @@ class StoreWatch:
         self.initial = self._show_store(shares.initial) if is_new else None
         self._record: Store | None = None
 
+    @property
+    def id(self) -> int:
+        """Tells the store from others in this process."""
+        return self._journal.id
+
     def is_open_on(self, journal: journals.Journal) -> bool:
         """Does it watch that very store still?"""
         return self._journal is journal and self._record is None

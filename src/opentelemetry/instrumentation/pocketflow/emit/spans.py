@@ -81,6 +81,17 @@ def step_attributes(step: Step) -> Attributes:
     return attributes
 
 
+def begin_store(span: Span, store_id: int, initial: str) -> None:
+    """Sets what a store is when the outermost run on it begins."""
+    span.set_attributes({semconv.SHARED_ID: store_id, semconv.SHARED_INITIAL: initial})
+
+
+def begin_graph(span: Span, text: str | None, digest: str | None) -> None:
+    """Sets the graph of a flow that begins."""
+    if text is not None and digest is not None:
+        span.set_attributes({semconv.GRAPH: text, semconv.GRAPH_HASH: digest})
+
+
 # What is `openinference` below says whether own model calls are told in its words, too.
 
 
