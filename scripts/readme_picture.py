@@ -26,7 +26,7 @@ COLUMNS = 96
 def terminal_output() -> str:
     """What a terminal of that width is sent on stderr, where the trace goes."""
     leader, follower = pty.openpty()
-    command = [sys.executable, "-m", "pocketflow_trace", "run", EXAMPLE]
+    command = [sys.executable, "-m", "pocketflow_trace", "run", "--no-live", "--no-file", EXAMPLE]
     environment = {**os.environ, "COLUMNS": str(COLUMNS), "TERM": "xterm-256color"}
     environment.pop("NO_COLOR", None)
     process = subprocess.Popen(  # noqa: S603 - our own command

@@ -14,6 +14,7 @@ import collections
 import gc
 import operator
 import sys
+import tracemalloc
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -193,6 +194,35 @@ def nothing(shared: Any) -> None:
     """Leaves the values as they are."""
 
 
+def copy_all(shared: Any) -> None:
+    """Writes containers that are equal to those before, but new."""
+    shared["copy"] = {key: shared[key] for key in list(shared) if key != "copy"}
+
+
+def peak_bytes(store: dict[Any, Any], act: Callable[[Any], None], **options: Any) -> int:
+    """The most memory that is allocated at a time during a run, beyond what was before.
+
+    Args:
+        store: the shared store.
+        act: what the only node does with it.
+        **options: of the instrumentor.
+    """
+    peaks: list[int] = []
+
+    class Step(Node):
+        def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+            act(shared)
+
+    def program(stage: Stage) -> None:
+        tracemalloc.start()
+        Flow(start=Step()).run(dict(store))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    traced(program, **options)
+    return peaks[-1]  # the first run was without tracing
+
+
 def counts_of(watch: Watch) -> Counts:
     """Of a node in the middle of the run; all of these are the same."""
     found = set(watch.counts[3:])
@@ -239,6 +269,18 @@ def test_written_values_cost_their_preview(
     assert small == large
     assert max(small_bytes, large_bytes) <= SPAN_BYTES
     assert abs(large_bytes - small_bytes) <= 100, "only the digits of the true sizes may differ"
+
+
+@pytest.mark.parametrize("content", ["keys", "values"])
+@pytest.mark.parametrize("act", [nothing, copy_all], ids=["unchanged", "written"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_as_large_as_a_value_is_ever_made(
+    shape: Callable[[int], dict[str, Any]], act: Callable[[Any], None], content: str
+) -> None:
+    """One call can do much: but no text, copy or JSON of 100 MB is made to be cut then."""
+    small, large = (peak_bytes(shape(size), act, content=content) for size in SIZES)
+
+    assert large - small < 100 * KILO
 
 
 @pytest.mark.parametrize("make", MANY.values(), ids=MANY.keys())
