@@ -7,6 +7,8 @@ knows what it served.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import deque
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -318,6 +320,24 @@ def test_what_a_backend_adds_up_is_the_same(traced: Traced) -> None:
 
 
 PARTS = ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
+
+
+def test_the_command_shows_what_it_used(story: Story, plain: programs.Finished) -> None:
+    """`pocketflow-trace run` tells calls, tokens and cost of a program that throws them away."""
+    command = [sys.executable, "-m", "pocketflow_trace", "run", "--no-live", "--no-file", EXAMPLE]
+    with Model(story.texts) as model:
+        env = {**model.environment, "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "", "COLUMNS": "200"}
+        done = subprocess.run(
+            command,
+            env=programs.clean_environment(env),
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        served = model.served
+    tokens = sum(answer.input_tokens + answer.output_tokens for answer in served)
+    assert (done.stdout, done.returncode) == plain.outcome
+    assert f"{len(served)} model calls, {tokens:,} tokens - $" in done.stderr
 
 
 def usage(span: ReceivedSpan, prefix: str = "") -> dict[str, Value]:
