@@ -215,7 +215,7 @@ class _Preview:
             return self._show_text(value, budget)
         return self._show_other(value, kind, budget)
 
-    def _show_text(self, value: str, budget: int) -> tuple[Json, int]:
+    def _show_text(self, value: str, budget: int, length: int | None = None) -> tuple[Json, int]:
         is_seen = len(value) <= budget + LOOK_AHEAD
         if self._whole and not is_seen:
             raise _DoesNotFitError
@@ -224,7 +224,8 @@ class _Preview:
             return text, size
         if self._whole:
             raise _DoesNotFitError
-        cut: dict[str, Json] = {"$cut": "str", "length": len(value), "head": ""}
+        true_length = len(value) if length is None else length
+        cut: dict[str, Json] = {"$cut": "str", "length": true_length, "head": ""}
         room = budget - _size(cut) + 2
         cut["head"] = head = _quoted_head(text, room)
         return cut, budget - room + size_in_bytes(_quote(head))
@@ -256,7 +257,7 @@ class _Preview:
             return self._show_text(name, budget)
         # A subclass's own methods are passed over: the base's return the plain builtin.
         if reading.is_instance(value, str):
-            return self._show_text(str.__str__(cast("str", value)), budget)
+            return self._show_text(*_plain_head(cast("str", value), budget))
         if reading.is_instance(value, int):
             return self._show_int(int.__int__(cast("int", value)), budget)
         if reading.is_instance(value, float):
@@ -444,6 +445,12 @@ def _cut_whole(name: str, length: int) -> tuple[Json, int]:
     rest: dict[str, Json] = {"length": length}
     shown, size = _named("$cut", name, MIN_BYTES - _size(rest) + 1)
     return {**cast("dict[str, Json]", shown), **rest}, size + _size(rest) - 1
+
+
+def _plain_head(value: str, budget: int) -> tuple[str, int, int]:
+    """What `_show_text` is to show of a subclass's text: a plain copy of all would be as long."""
+    head = str.__getitem__(value, slice(budget + LOOK_AHEAD + 1))
+    return head, budget, str.__len__(value)
 
 
 def _named(marker: str, name: str, budget: int) -> tuple[Json, int]:
