@@ -87,7 +87,10 @@ def _dispatch(args: Sequence[str]) -> int:
         sys.stdout.write(f"{PROGRAM} {_version()}\n")
         return 0
     if args[0] not in COMMANDS:
-        raise CliError(f"no command {args[0]!r}; there is: {', '.join(COMMANDS)}")
+        there_is = f"there is: {', '.join(COMMANDS)}"
+        if os.path.isfile(args[0]):  # noqa: PTH113 - pathlib is not imported for this
+            there_is = f"to run it: {PROGRAM} run {args[0]}"
+        raise CliError(f"no command {args[0]!r}; {there_is}")
     command = importlib.import_module(f"{__name__}.{args[0]}")
     exit_code: int = command.main(args[1:])
     return exit_code

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from pocketflow_trace.process.tracing import Tracing
+    from pocketflow_trace.record.model import Run
     from pocketflow_trace.views.choice import View
     from pocketflow_trace.views.verbosity import Look
 
@@ -124,10 +125,23 @@ class _Report:
             from pocketflow_trace.views.console import print_run  # noqa: PLC0415 - rich, only when used
 
             print_run(run, file, look=self.look)
+            self._write_hints(file, run)
         elif _program_began():
             file.write(f"pocketflow-trace: {self.nothing_because}\n")
         complaints = [] if self.tracing is None else self.tracing.complaints()
         file.writelines(f"pocketflow-trace: {complaint}\n" for complaint in complaints)
+
+    def _write_hints(self, file: TextIO, run: Run) -> None:
+        from pocketflow_trace.views.totals import totals  # noqa: PLC0415 - as `print_run`
+
+        if self.tracing is None:
+            return
+        sums = totals(run)
+        if not sums.usage and (hint := self.tracing.hint()):
+            file.write(f"pocketflow-trace: {hint}\n")
+        if file.isatty() and (run_id := self.tracing.kept_as()):
+            command = "report" if sums.errors else "show"
+            file.write(f"kept as {run_id}; see: pocketflow-trace {command}\n")
 
 
 def _ignore_readers_that_have_gone() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.resources import SERVICE_NAME
 from opentelemetry.sdk.trace import SpanProcessor
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, Span
 
     from pocketflow_trace.keeping.draft import Destination
+
+
+_MADE_UP: Final = "unknown_service"
+"""What the SDK calls a program that has not said its name."""
 
 
 def destination_of(file: str, environ: Mapping[str, str]) -> Destination:
@@ -136,6 +141,12 @@ class RunKeeper(SpanProcessor):
         spool = self._spool
         return spool is None or not self._is_mine() or spool.flush(timeout_millis / 1000)
 
+    def kept_as(self) -> str:
+        """Return the run's id, once it is kept in a shelf; empty where it is not."""
+        path = None if self._spool is None or self._spool.complaint() else self._spool.path
+        is_shelved = isinstance(self._destination, Shelf) and path is not None
+        return path.stem if is_shelved and path is not None else ""
+
     def complaint(self) -> str:
         """Return one line about a run that could not be kept; empty where it was."""
         return "" if self._spool is None else self._spool.complaint()
@@ -165,12 +176,19 @@ def open_spool(
         transcript: What makes lines of events.
     """
     facts = plain_attributes(resource.attributes)
-    about = About(program=str(facts.get(SERVICE_NAME, "")), started=started, resource=facts)
+    about = About(program=_program(facts), started=started, resource=facts)
     on_idle = partial(prune, destination, LIMITS) if isinstance(destination, Shelf) else None
     try:
         return Spool(Draft(destination, about), transcript, on_idle)
     except RuntimeError:
         return None
+
+
+def _program(facts: Mapping[str, object]) -> str:
+    """Return the service's name; where the SDK made it up, that of the script."""
+    name = str(facts.get(SERVICE_NAME, ""))
+    script = Path(sys.argv[0]).stem if sys.argv and sys.argv[0] else ""
+    return script if script and name.startswith(_MADE_UP) else name
 
 
 def event_of(span: ReadableSpan) -> Event:

@@ -27,6 +27,7 @@ from pocketflow_trace.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from pocketflow_trace.keeping.draft import Draft
 
@@ -101,6 +102,11 @@ class Spool:
         """Count spans that were not put, or take back that they were counted."""
         with self._lock:
             self._missed += count
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None where none was made, or it is gone."""
+        return self._draft.path
 
     def flush(self, seconds: float) -> bool:
         """Wait until all events so far are written; False if that took longer."""

@@ -109,21 +109,25 @@ class _Active:
     """Where its code is."""
 
 
-def watch_clients(provider: trace.TracerProvider, environ: Mapping[str, str]) -> None:
+def watch_clients(provider: trace.TracerProvider, environ: Mapping[str, str]) -> Watch | None:
     """Instrument each client that the program imports from now on, unless the program does it.
 
     Args:
         provider: Gets the spans of model calls that flows and nodes make, and no others.
         environ: Environment variables: OTEL_PYTHON_DISABLED_INSTRUMENTATIONS is obeyed, and where
             content is not to be shown, no instrumentation that would capture it is activated.
+
+    Returns:
+        What is known of the clients; None where all are to be left alone.
     """
     disabled = {name.strip() for name in environ.get(_DISABLED, "").split(",")}
     if "*" in disabled:
-        return
-    watch = _Watch(provider, frozenset(disabled), captures=_captures_unwanted(environ))
+        return None
+    watch = Watch(provider, frozenset(disabled), captures=_captures_unwanted(environ))
     wrapt.wrap_function_wrapper(BaseInstrumentor, "instrument", watch.on_instrument)
     for client in CLIENTS:
         wrapt.register_post_import_hook(partial(watch.on_import, client), client.package)
+    return watch
 
 
 def _captures_unwanted(environ: Mapping[str, str]) -> bool:
@@ -133,7 +137,7 @@ def _captures_unwanted(environ: Mapping[str, str]) -> bool:
     return not shown and wanted not in _NO_CONTENT
 
 
-class _Watch:
+class Watch:
     """Knows which clients are instrumented by us, and which are the program's own business."""
 
     def __init__(
@@ -145,6 +149,7 @@ class _Watch:
         self._registered: tuple[EntryPoint, ...] | None = None
         self._active: dict[Client, _Active] = {}
         self._left: set[Client] = set()
+        self._unseen: list[Client] = []
         # What the program does and what we do to the same client never overlap.
         self._lock = threading.RLock()
 
@@ -157,9 +162,19 @@ class _Watch:
             if any(map(_is_in_use, self._classes(client))):
                 self._left.add(client)
                 return
+            if not self._of(client) and self._disabled.isdisjoint(client.names):
+                self._unseen.append(client)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._activate_best(client)
+
+    def hint(self) -> str:
+        """Return a line on clients whose calls nothing can see; empty where there are none."""
+        if not self._unseen:
+            return ""
+        names = ",".join(client.distribution for client in self._unseen)
+        install = f"pip install 'opentelemetry-instrumentation-pocketflow[{names}]'"
+        return f"the calls of {names.replace(',', ' and ')} are not seen; to count them: {install}"
 
     def on_instrument(
         self, wrapped: Any, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import TracerProvider
 
+    from pocketflow_trace.process.clients import Watch
     from pocketflow_trace.record.model import Run
     from pocketflow_trace.sending.exporter import ExportTarget
 
@@ -76,16 +77,25 @@ class Keeping:
         """Return one line about a run that could not be kept; empty where it was."""
         return self._problem or ("" if self.keeper is None else self.keeper.complaint())
 
+    def kept_as(self) -> str:
+        """Return the id of the run in the folder of kept runs; empty where it is not there."""
+        return "" if self.keeper is None else self.keeper.kept_as()
+
 
 class Tracing:
     """Tracing of this process, from `start_tracing` to `close`."""
 
     def __init__(
-        self, collector: RunCollector, delivery: Delivery | None, keeping: Keeping
+        self,
+        collector: RunCollector,
+        delivery: Delivery | None,
+        keeping: Keeping,
+        clients: Watch | None,
     ) -> None:
         self._collector = collector
         self._delivery = delivery
         self._keeping = keeping
+        self._clients = clients
 
     def close(self) -> None:
         """Write and send what is left; takes about two seconds at most."""
@@ -100,6 +110,14 @@ class Tracing:
     def run(self) -> Run:
         """Return what ran so far."""
         return self._collector.snapshot()
+
+    def hint(self) -> str:
+        """Return one line on what could be seen of model calls but is not; empty where all is."""
+        return "" if self._clients is None else self._clients.hint()
+
+    def kept_as(self) -> str:
+        """Return by what name the run is kept; empty where it is not, or not in the folder."""
+        return self._keeping.kept_as()
 
     def complaints(self) -> list[str]:
         """Return a line for each thing that went wrong: spans not sent, a run not kept."""
@@ -141,9 +159,8 @@ def start_tracing(
         provider.add_span_processor(processor)
     claim_process()
     _instrument(provider)
-    if clients:
-        watch_clients(provider, environ)
-    return Tracing(collector, delivery, keeping)
+    watch = watch_clients(provider, environ) if clients else None
+    return Tracing(collector, delivery, keeping, watch)
 
 
 def _instrument(provider: FollowingTracerProvider) -> None:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 MIN_WIDTH: Final = 20
 """Columns that are used even where the terminal claims to have fewer."""
 
+_MAX_WIDTH: Final = 1_000
+"""Columns where there is no terminal; the pieces of a line are bounded, so few lines have more."""
+
 _COLUMNS_A_LEVEL: Final = 4
 """What one level of rich's tree indents."""
 
@@ -48,7 +51,8 @@ def print_run(
     Args:
         run: What to print.
         file: Where to.
-        width: Columns; None for the terminal's, or those in the variable COLUMNS.
+        width: Columns; None for the terminal's, or those in the variable COLUMNS, else for what
+            the longest line needs: what goes into a file or a pipe may be searched there.
         look: How much is told, and whether in ASCII; None for what is usual.
 
     Raises:
@@ -61,7 +65,7 @@ def print_run(
     page = io.TextIOWrapper(io.BytesIO(), encoding, errors="backslashreplace", newline="")
     painter = Console(
         file=page,
-        width=max(width or target.width, MIN_WIDTH),
+        width=max(width or _width_of(target), MIN_WIDTH),
         color_system="auto" if _may_colour(target) else None,
         force_terminal=target.is_terminal,
         legacy_windows=False,
@@ -70,6 +74,11 @@ def print_run(
     page.seek(0)
     file.write(page.read())
     file.flush()
+
+
+def _width_of(console: Console) -> int:
+    fixed = console.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+    return console.width if fixed else _MAX_WIDTH
 
 
 def _may_colour(console: Console) -> bool:

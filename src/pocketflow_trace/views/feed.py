@@ -11,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.trace import StatusCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,14 +41,22 @@ class Feed(SpanProcessor):
     A forked process inherits it and leaves it alone, since the reader's thread is not there.
     """
 
-    def __init__(self, wake: Callable[[], None], limit: int = MAX_WAITING) -> None:
+    def __init__(
+        self,
+        wake: Callable[[], None],
+        limit: int = MAX_WAITING,
+        on_failure: Callable[[], None] | None = None,
+    ) -> None:
         """Starts empty.
 
         Args:
             wake: Called in the thread of each span that starts; the reader may be asleep.
             limit: Starts that may wait; later ones are passed over, and their ends with them.
+            on_failure: Called in the thread of an outermost span that has failed: its exception
+                may end the program, and be printed next.
         """
         self._wake = wake
+        self._on_failure = on_failure
         self._limit = limit
         self._waiting: deque[News] = deque()
         self._open: set[int] = set()
@@ -68,6 +77,9 @@ class Feed(SpanProcessor):
         if key in self._open:
             self._open.discard(key)
             self._waiting.append(News(span, has_ended=True))
+            failed = span.parent is None and span.status.status_code is StatusCode.ERROR
+            if failed and self._on_failure is not None:
+                self._on_failure()
 
     def shutdown(self) -> None:
         """Do nothing: the view is closed by whoever opened it."""

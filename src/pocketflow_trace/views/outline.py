@@ -124,9 +124,12 @@ class _Tree:
     def _deserves(self, entry: Entry) -> bool:
         """Tell whether an entry is shown before others; a failure that was mended is not."""
         parent = self._parents[id(entry)]
-        if parent is None or entry.kind not in {"attempt", "other"}:
+        if parent is None:
             return _is_notable(entry)
-        return _is_notable(entry) and _is_notable(parent)
+        if entry.kind in {"attempt", "other"} and not _is_notable(parent):
+            return False
+        # Where one branch fails, those beside it are cancelled, and there may be many.
+        return is_failed(entry) or entry.end is None
 
     def _choose_with_parents(self, entry: Entry, chosen: set[int]) -> None:
         current: Entry | None = entry
