@@ -12,11 +12,17 @@ import logging
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from opentelemetry import context as context_api
-from opentelemetry.instrumentation.pocketflow import PocketFlowInstrumentor, guard
+from opentelemetry.instrumentation.pocketflow import (
+    PocketFlowInstrumentor,
+    guard,
+    record_usage,
+)
 from opentelemetry.instrumentation.pocketflow.capture import (
     classes,
     execs,
@@ -28,7 +34,8 @@ from opentelemetry.instrumentation.pocketflow.capture import (
     session,
     watch,
 )
-from opentelemetry.instrumentation.pocketflow.emit import spans
+from opentelemetry.instrumentation.pocketflow.capture.usage import ledger
+from opentelemetry.instrumentation.pocketflow.emit import metrics, spans
 from support.framework import AsyncFlow, AsyncParallelBatchNode, BatchFlow, BatchNode, Flow, Node
 from support.tracing import Recorder, Stage, act, note
 
@@ -39,6 +46,7 @@ class Work(Node):
     def exec(self, prep_res: Any) -> Any:
         """Counts on the framework's own counter."""
         note("exec", self.cur_retry)
+        record_usage(model="m", input_tokens=1)
         if self.cur_retry == 0:
             raise OSError("once")
         return "done"
@@ -139,6 +147,15 @@ FAULTS: list[tuple[Any, str]] = [
     (spans, "finish_attempt"),
     (spans, "finish_item"),
     (spans, "finish_run"),
+    (ledger.Account, "begin_attempt"),
+    (ledger.Account, "charge"),
+    (ledger.Account, "close"),
+    (ledger.Account, "end_attempt"),
+    (ledger.Account, "usage"),
+    (runs, "find_calls"),
+    (metrics.Metrics, "flow_ended"),
+    (metrics.Metrics, "model_call"),
+    (metrics.Metrics, "node_ended"),
     (watch.StoreWatch, "close"),
     (watch.StoreWatch, "show"),
     (runs, "is_recorded"),
@@ -154,7 +171,10 @@ def observed(provider: TracerProvider, **options: Any) -> Any:
     """The program's outcome while it is traced."""
     before = context_api.get_current()
     instrumentor = PocketFlowInstrumentor()
-    instrumentor.instrument(tracer_provider=provider, resource=False, **options)
+    meters = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
+    instrumentor.instrument(
+        tracer_provider=provider, meter_provider=meters, resource=False, **options
+    )
     try:
         return vars(act(program))
     finally:

@@ -595,7 +595,7 @@ def test_a_recogniser_wins() -> None:
     """What a user's recogniser says of a response is taken before what its shape says."""
     mine = ModelCall(model="mine", input_tokens=1)
     (found,) = find_calls(CHAT, [lambda _: None, lambda value: mine if value is CHAT else None])
-    assert found.call is mine
+    assert found.call == mine
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ U = TypeVar("U")
 
 _logger = logging.getLogger(__name__)
 _reported: set[str] = set()
-_lock = threading.Lock()
+# Reentrant: a signal handler or finalizer may run in the middle of anything and be turned down.
+_lock = threading.RLock()
 
 reraise = False
 """Tests set this, so that a fault of ours fails them instead of a log line."""

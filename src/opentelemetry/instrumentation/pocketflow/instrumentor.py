@@ -12,6 +12,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from opentelemetry import metrics, trace
 from opentelemetry.instrumentation.pocketflow import guard, resource, semconv
+from opentelemetry.instrumentation.pocketflow.capture import redact
 from opentelemetry.instrumentation.pocketflow.capture.classes import Framework
 from opentelemetry.instrumentation.pocketflow.capture.hooks import HOOKS
 from opentelemetry.instrumentation.pocketflow.capture.processor import attend
@@ -66,6 +67,7 @@ class _Instrumentation:
         meter_provider: MeterProvider | None,
     ) -> None:
         self._config = config
+        self._redactor = Redactor(config.redact_keys, config.redact_patterns)
         self.provider = tracer_provider
         self.meter_provider = meter_provider
         self._active = True
@@ -81,6 +83,7 @@ class _Instrumentation:
         is not on the path yet.
         """
         guard.strict = self._config.strict
+        redact.in_use = self._redactor
         for name in self._config.module:
             wrapt.register_post_import_hook(self._on_import, name)
 
@@ -132,8 +135,7 @@ class _Instrumentation:
         """Tells the provider about git and the environment; what it does not take is returned."""
         if not self._config.resource:
             return {}
-        redactor = Redactor(self._config.redact_keys, self._config.redact_patterns)
-        attributes = resource.resource_attributes(redactor, modules=self._config.module)
+        attributes = resource.resource_attributes(self._redactor, modules=self._config.module)
         return resource.complete_resource(provider, attributes)
 
     def _wrap_class(self, session: Session, owner: type) -> None:

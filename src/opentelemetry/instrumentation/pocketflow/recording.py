@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Final, cast
 from opentelemetry.instrumentation.pocketflow import guard
 from opentelemetry.instrumentation.pocketflow.capture import reading
 from opentelemetry.instrumentation.pocketflow.capture.frames import current_account
-from opentelemetry.instrumentation.pocketflow.capture.preview import dumps, preview
-from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
+from opentelemetry.instrumentation.pocketflow.capture.preview import shown
 from opentelemetry.instrumentation.pocketflow.capture.usage.book import RECORDED
-from opentelemetry.instrumentation.pocketflow.capture.usage.call import ModelCall
-from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import is_name
+from opentelemetry.instrumentation.pocketflow.capture.usage.call import (
+    MAX_TOKENS,
+    ModelCall,
+    is_name,
+)
 from opentelemetry.instrumentation.pocketflow.capture.usage.prices import as_price
 
 if TYPE_CHECKING:
@@ -20,10 +22,6 @@ if TYPE_CHECKING:
     from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
 
 _NAME_RULE: Final = "must be a name: 1 to 200 letters, digits or . _ : / @ + -"
-_MAX_TOKENS: Final = 2**53
-"""More than any call has, and few enough for every backend."""
-_SHOWN_BYTES: Final = 100
-_BUILT_IN: Final = Redactor()
 
 
 def record_usage(
@@ -100,8 +98,8 @@ def _tokens(option: str, value: object) -> int | None:
     if type(value) is not int:
         _refuse(option, TypeError(f"{_told(option, value)}: must be a whole number from 0"))
         return None
-    if not 0 <= value <= _MAX_TOKENS:
-        allowed = f"must be a whole number from 0 to {_MAX_TOKENS}"
+    if not 0 <= value <= MAX_TOKENS:
+        allowed = f"must be a whole number from 0 to {MAX_TOKENS}"
         _refuse(option, ValueError(f"{_told(option, value)}: {allowed}"))
         return None
     return value
@@ -116,8 +114,7 @@ def _cost(value: object) -> Decimal | None:
 
 
 def _told(option: str, value: object) -> str:
-    # `repr` would run the program's code, and might show what is to be hidden.
-    return f"record_usage: {option}={dumps(preview(value, _BUILT_IN, _SHOWN_BYTES))}"
+    return f"record_usage: {option}={shown(value)}"
 
 
 def _refuse(option: str, exc: Exception) -> None:

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from opentelemetry import baggage as baggage_api
 from opentelemetry import context as context_api
 from opentelemetry.instrumentation.pocketflow import guard, semconv
-from opentelemetry.instrumentation.pocketflow.capture import calls, reading
+from opentelemetry.instrumentation.pocketflow.capture import calls, reading, redact
 from opentelemetry.instrumentation.pocketflow.capture.preview import (
     LOOK_AHEAD,
     cut_text,
     dumps,
     preview,
     redacted_head,
+    shown,
 )
 from opentelemetry.instrumentation.pocketflow.capture.reading import Kind
-from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
 
+    from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
     from opentelemetry.instrumentation.pocketflow.emit.spans import Attributes
 
 _MAX_ID_CHARS: Final = 256
@@ -42,15 +43,10 @@ _MAX_TAG_CHARS: Final = 100
 _MAX_METADATA_BYTES: Final = 1000
 _MAX_INT_BITS: Final = 256
 """Of a number that is an id: writing larger ones is slow, and the interpreter may refuse to."""
-_SHOWN_BYTES: Final = 100
-"""Of a wrong value, in the message about it."""
 
 _KEY: Final = context_api.create_key("pocketflow-conversation")
 _LISTS: Final = frozenset({Kind.LIST, Kind.TUPLE, Kind.SET, Kind.DEQUE})
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
-
-_BUILT_IN: Final = Redactor()
-"""What is hidden where no instrumentation has a say: in baggage, and in messages."""
 
 _ID_RULE: Final = "must be a string with something in it, an int or a UUID"
 _TAGS_RULE: Final = "must be a string or a list of strings with something in them"
@@ -260,14 +256,14 @@ def _context_with(merged: Conversation) -> Context:
     context = context_api.set_value(_KEY, merged)
     if merged.baggage:
         for name, value in merged.ids.items():
-            text = _short(value, _MAX_ID_CHARS, _BUILT_IN)
+            text = _short(value, _MAX_ID_CHARS, redact.in_use)
             context = baggage_api.set_baggage(name, text, context)
     return context
 
 
 def _received(name: str, context: Context | None) -> str | None:
     value = baggage_api.get_baggage(name, context)
-    return _short(value, _MAX_ID_CHARS, _BUILT_IN) if type(value) is str and value else None
+    return _short(value, _MAX_ID_CHARS, redact.in_use) if type(value) is str and value else None
 
 
 # --- Rendering ------------------------------------------------------------------------------
@@ -290,13 +286,7 @@ def _render_tags(tags: tuple[str, ...], redactor: Redactor) -> tuple[str, ...]:
 
 def _refuse(option: str, value: object, rule: str) -> None:
     place = f"conversation: {option}"
-    guard.refuse(place, TypeError(f"{place}={_shown(value)}: {rule}"))
-
-
-@guard.guarded("…")
-def _shown(value: object) -> str:
-    # `repr` would run the program's code, and might show what is to be hidden.
-    return dumps(preview(value, _BUILT_IN, _SHOWN_BYTES))
+    guard.refuse(place, TypeError(f"{place}={shown(value)}: {rule}"))
 
 
 def _read_id(option: str, value: object) -> str | None:

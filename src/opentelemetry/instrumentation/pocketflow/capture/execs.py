@@ -17,7 +17,12 @@ from opentelemetry.instrumentation.pocketflow.capture.attempts import (
 )
 from opentelemetry.instrumentation.pocketflow.capture.calls import Scope
 from opentelemetry.instrumentation.pocketflow.capture.failures import type_name
-from opentelemetry.instrumentation.pocketflow.capture.frames import with_item
+from opentelemetry.instrumentation.pocketflow.capture.frames import (
+    close_account,
+    end_attempt,
+    usage_of,
+    with_account,
+)
 from opentelemetry.instrumentation.pocketflow.capture.reading import instance_dict
 from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
 from opentelemetry.instrumentation.pocketflow.emit import spans
@@ -84,8 +89,8 @@ class TracedAttempts(AttemptListener):
         self._wait, self._error_type, self._cancelled, self._ended_at = None, None, False, None
         self._usage = None
         traced = self._around is not None and self._run.allowed not in {None, 1}
-        if self._account is not None:
-            self._account.begin_attempt(has_span=traced)
+        account = self._account
+        inner = None if account is None else account.begin_attempt(has_span=traced)
         if not traced:
             return
         if self.made == 1 and self._around is not None and self._run.allowed is not None:
@@ -96,7 +101,12 @@ class TracedAttempts(AttemptListener):
         attributes[semconv.ATTEMPT_NUMBER] = self.made
         name = f"{self._run.facts.name} attempt"
         self._span = session.tracer.start_span(name, around, attributes=attributes)
-        self._token = calls.attach(set_span_in_context(self._span, around))
+        context = set_span_in_context(self._span, around)
+        if (
+            inner is not None
+        ):  # what tells of a call when the next attempt runs still is of this one
+            context = with_account(inner, context)
+        self._token = calls.attach(context)
 
     def on_failure(self, exc: BaseException) -> None:
         """The attempt has failed; its wait is not part of it."""
@@ -151,8 +161,8 @@ class TracedAttempts(AttemptListener):
         calls.detach(token)
 
     def _close_account(self, *, failed: bool) -> None:
-        if self._account is not None and (inner := self._account.end_attempt(failed=failed)):
-            self._usage = inner.usage()
+        if (inner := end_attempt(self._account, failed=failed)) is not None:
+            self._usage = usage_of(inner)
 
 
 class ExecScope(Scope):
@@ -237,12 +247,12 @@ class ExecScope(Scope):
         attempts, run = self._attempts, self._run
         self._value = None
         run.exec_ends(exc)
-        if attempts is None and run.account is not None:
-            run.account.end_attempt(failed=exc is not None and not calls.is_cancellation(exc))
-        if attempts is not None:
+        if attempts is None:
+            end_attempt(run.account, failed=exc is not None and not calls.is_cancellation(exc))
+        else:
             attempts.finish(exc)
             run.add_attempts(attempts.record(answered=exc is None))
-        elif self._observable is not None and not self._is_batch:
+        if attempts is None and self._observable is not None and not self._is_batch:
             run.add_attempts(Attempts(1, run.allowed))
         if self._phase is not None:
             run.end_phase(self._phase, exc)
@@ -302,7 +312,7 @@ class ItemScope(Scope):
             has_span = self._span is not None
             ledger = run.account.ledger
             self._account = Account(ledger, run.account, is_run=False, has_span=has_span)
-            self.context = with_item(self._account, around)
+            self.context = with_account(self._account, around)
         run.allowed = classes.max_retries_of(self._node)
         if self._observable is not None and may_retry(run, self._node):
             none_wanted = run.session.config.max_batch_items == 0 or not run.recording
@@ -394,10 +404,8 @@ class ItemScope(Scope):
         spans.finish_item(span, item, openinference=openinference)
 
     def _close_account(self, *, failed: bool) -> Usage | None:
-        if self._account is None:
-            return None
-        self._account.close(failed=failed)
-        return self._account.usage()
+        close_account(self._account, failed=failed)
+        return usage_of(self._account)
 
     def _content(self, output: str | None, *, failed: bool = False) -> Content:
         if self._run.facts.only_on_error and not failed:

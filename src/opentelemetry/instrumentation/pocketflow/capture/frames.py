@@ -11,14 +11,18 @@ from opentelemetry.instrumentation.pocketflow.capture.calls import Scope
 from opentelemetry.instrumentation.pocketflow.guard import guarded
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from opentelemetry.context import Context
 
     from opentelemetry.instrumentation.pocketflow.capture.session import Session
+    from opentelemetry.instrumentation.pocketflow.capture.usage.book import Charge
     from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
     from opentelemetry.instrumentation.pocketflow.capture.watch import StoreWatch
+    from opentelemetry.instrumentation.pocketflow.record import Usage
 
 _FRAME_KEY: Final = context_api.create_key("pocketflow-frame")
-_ITEM_KEY: Final = context_api.create_key("pocketflow-item")
+_ACCOUNT_KEY: Final = context_api.create_key("pocketflow-account")
 
 
 class Frame(Scope):
@@ -84,9 +88,9 @@ def current_frame(context: Context | None = None) -> Frame | None:
     return frame if isinstance(frame, Frame) else None
 
 
-def with_item(account: Account, around: Context) -> Context:
-    """A context in which an item's account answers for the calls of its run."""
-    return context_api.set_value(_ITEM_KEY, account, around)
+def with_account(account: Account, around: Context) -> Context:
+    """A context in which an item's or attempt's account answers for the calls of its run."""
+    return context_api.set_value(_ACCOUNT_KEY, account, around)
 
 
 def current_account(context: Context | None = None) -> Account | None:
@@ -94,7 +98,36 @@ def current_account(context: Context | None = None) -> Account | None:
     frame = current_frame(context)
     if frame is None or frame.account is None:
         return None
-    item = cast("Account | None", context_api.get_value(_ITEM_KEY, context))
-    # An item stands for its own run only: below it, other runs have accounts of their own.
-    account = item if item is not None and item.parent is frame.account else frame.account
+    own = cast("Account | None", context_api.get_value(_ACCOUNT_KEY, context))
+    # It stands for its own run only: below it, other runs have accounts of their own.
+    account = own if own is not None and own.is_in(frame.account) else frame.account
     return account.inner or account
+
+
+# A fault in them costs what the calls used, and not all else that a span tells.
+
+
+@guarded(cast("Account | None", None))
+def end_attempt(account: Account | None, *, failed: bool) -> Account | None:
+    """Closes the account of the attempt in progress, if there is one, and returns it."""
+    return None if account is None else account.end_attempt(failed=failed)
+
+
+@guarded(cast("Sequence[Charge]", ()))
+def close_account(account: Account | None, *, failed: bool = False) -> Sequence[Charge]:
+    """Closes an account, if there is one; what is told later goes further out.
+
+    Args:
+        account: of a run, item or attempt.
+        failed: is it of something that failed?
+
+    Returns:
+        The calls that are credited to a run.
+    """
+    return () if account is None else account.close(failed=failed)
+
+
+@guarded(cast("Usage | None", None))
+def usage_of(account: Account | None) -> Usage | None:
+    """What an account that is closed tells of its calls; None where there were none."""
+    return None if account is None else account.usage()

@@ -22,9 +22,10 @@ from bisect import bisect_right
 from json.encoder import encode_basestring  # pyright: ignore[reportUnknownVariableType] - untyped
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
-from opentelemetry.instrumentation.pocketflow.capture import reading
+from opentelemetry.instrumentation.pocketflow.capture import reading, redact
 from opentelemetry.instrumentation.pocketflow.capture.reading import CONTAINERS, Kind
 from opentelemetry.instrumentation.pocketflow.capture.redact import REDACTED
+from opentelemetry.instrumentation.pocketflow.guard import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +53,9 @@ _FAIR_SHARES: Final = 4
 """The first of many items may take a fourth of what is left, so that others find room,"""
 _TELLING_BYTES: Final = 128
 """but at least that: few items that say something are better than many that don't."""
+
+_SHOWN_BYTES: Final = 100
+"""Of a value in a message."""
 
 _MARKERS: Final = frozenset({"cut", "opaque", "cycle"})
 
@@ -96,6 +100,15 @@ def dumps(value: Json) -> str:
     text = _encode(value)
     # A lone surrogate, which UTF-8 cannot carry, stands in a JSON string: an escape means the same.
     return encodable(text)
+
+
+@guarded("…")
+def shown(value: object) -> str:
+    """A value as it stands in a message, such as one about a wrong argument.
+
+    Its `repr` would run the program's code, and might show what is to be hidden.
+    """
+    return dumps(preview(value, redact.in_use, _SHOWN_BYTES))
 
 
 def encodable(text: str) -> str:

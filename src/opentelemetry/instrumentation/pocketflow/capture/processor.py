@@ -13,9 +13,9 @@ from opentelemetry.trace import StatusCode, get_current_span
 
 from opentelemetry import context as context_api
 from opentelemetry.instrumentation.pocketflow import semconv
+from opentelemetry.instrumentation.pocketflow.capture import redact
 from opentelemetry.instrumentation.pocketflow.capture.conversation import current_conversation
 from opentelemetry.instrumentation.pocketflow.capture.frames import current_account, current_frame
-from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
 from opentelemetry.instrumentation.pocketflow.capture.usage.book import Source, is_unmetered
 from opentelemetry.instrumentation.pocketflow.capture.usage.dialects import (
     call_of_span,
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
     from opentelemetry.instrumentation.pocketflow.capture.frames import Frame
+    from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
     from opentelemetry.instrumentation.pocketflow.capture.usage.book import Charge
     from opentelemetry.instrumentation.pocketflow.capture.usage.call import ModelCall
     from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
 
 _MAX_OPEN: Final = 10_000
 """Spans that may be open at the same time; of more, the oldest are taken for abandoned."""
-_BUILT_IN: Final = Redactor()
 
 
 class _OpenSpan:
@@ -167,18 +167,17 @@ def _end(span: Any) -> None:
     if call is not None and is_unmetered(call) and span.status.status_code is StatusCode.ERROR:
         call = None  # the provider did not answer
     source = _source_of(span)
-    if call is not None:
-        if source.has_metric:
-            _with_metric.add(call.provider)
-        if source.is_rough:
-            call = without_made_up_zeros(call)
+    if call is not None and source.has_metric:
+        _with_metric.add(call.provider)
+    if call is not None and source.is_rough:
+        call = without_made_up_zeros(call)
     charges = opened.charges(call, source)
     if opened.around is not None:
         opened.around.below += charges
 
 
 def _redactor_of(frame: Frame | None) -> Redactor:
-    return _BUILT_IN if frame is None else frame.session.redactor
+    return redact.in_use if frame is None else frame.session.redactor
 
 
 def _source_of(span: Any) -> Source:

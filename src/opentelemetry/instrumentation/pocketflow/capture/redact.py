@@ -518,3 +518,10 @@ def _name_start(text: str, marker_start: int) -> int:
     before = text[max(0, marker_start - _NAME_LIMIT // 2) : marker_start]
     match = _BEFORE_MARKER.match(before[::-1])
     return marker_start - (match.end() if match else 0)
+
+
+in_use = Redactor()
+"""What is hidden where no run has a say: in baggage, in messages, in spans of others beside runs.
+
+Set by the instrumentor. It outlives the instrumentation: what was to be hidden stays hidden.
+"""

@@ -9,7 +9,7 @@ from opentelemetry.trace import get_current_span
 from opentelemetry import context as context_api
 from opentelemetry.instrumentation.pocketflow.capture import calls, classes
 from opentelemetry.instrumentation.pocketflow.capture.failures import type_name
-from opentelemetry.instrumentation.pocketflow.capture.frames import Frame
+from opentelemetry.instrumentation.pocketflow.capture.frames import Frame, close_account, usage_of
 from opentelemetry.instrumentation.pocketflow.capture.graph import Graph
 from opentelemetry.instrumentation.pocketflow.capture.runs import FlowRun, NodeRun, make_run
 from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
@@ -267,8 +267,7 @@ class RouteScope(Frame):
     def _end_item(self, run: FlowRun, exc: BaseException | None) -> None:
         if self._index is not None:
             self._count(run, exc)
-            if self.account is not None:
-                self.account.close()
+            close_account(self.account)
         if not self._has_span():
             return
         try:
@@ -293,7 +292,7 @@ class RouteScope(Frame):
         hidden = run.facts.only_on_error and error_type is None
         content = None if hidden else Content(params=self._shown_params)
         route = Route(fit(tuple(self._path), run.shares.path), self._node_runs)
-        usage = None if self.account is None else self.account.usage()
+        usage = usage_of(self.account)
         return Item(None, content, route, usage, cancelled=cancelled, error_type=error_type)
 
 

@@ -17,7 +17,12 @@ from opentelemetry.instrumentation.pocketflow.capture.calls import (
 )
 from opentelemetry.instrumentation.pocketflow.capture.conversation import with_received
 from opentelemetry.instrumentation.pocketflow.capture.failures import type_name
-from opentelemetry.instrumentation.pocketflow.capture.frames import Frame, current_account
+from opentelemetry.instrumentation.pocketflow.capture.frames import (
+    Frame,
+    close_account,
+    current_account,
+    usage_of,
+)
 from opentelemetry.instrumentation.pocketflow.capture.graph import Graph, describe
 from opentelemetry.instrumentation.pocketflow.capture.metering import Ending, Meter
 from opentelemetry.instrumentation.pocketflow.capture.preview import (
@@ -45,6 +50,8 @@ from opentelemetry.instrumentation.pocketflow.record import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from opentelemetry.context import Context
 
     from opentelemetry.instrumentation.pocketflow.capture.calls import Scope
@@ -378,6 +385,7 @@ class NodeRun(Frame):
             if account.ledger.is_new(call, usage) and call.response_id not in known:
                 account.charge(call, RESULT)
 
+    @guarded(None)
     def _look_at_written(self, value: object) -> None:
         """Credits the model calls that a value which was written to the store tells of."""
         account = self.account
@@ -387,6 +395,7 @@ class NodeRun(Frame):
             if account.ledger.is_new(call, usage):
                 account.charge(call, WRITTEN)
 
+    @guarded(None)
     def _open_account(self, around: Context) -> None:
         parent = current_account(around)
         if parent is not None:
@@ -447,7 +456,7 @@ class NodeRun(Frame):
         action = action_text(self._result) if self._returned else None
         self._result = None
         step = Step(self._node_id, self._iteration, action, next_id, dead_end)
-        charges = [] if self.account is None else self.account.close()
+        charges = close_account(self.account)
         if self.recording:
             record = self._to_record(step, cancelled=cancelled)
             openinference = self.session.config.openinference
@@ -462,7 +471,7 @@ class NodeRun(Frame):
         """It is no longer one of the active runs, if it was."""
 
     @guarded(None)
-    def _measure(self, step: Step, charges: list[Charge], *, cancelled: bool) -> None:
+    def _measure(self, step: Step, charges: Sequence[Charge], *, cancelled: bool) -> None:
         """Records the metrics of a run, in its span's context."""
         if self.context is None:
             return
@@ -497,6 +506,7 @@ class NodeRun(Frame):
         """What a flow did; None for nodes."""
         return None
 
+    @guarded(None)
     def _open_watch(self) -> None:
         compared = self.session.config.content != "off" or self._show != "off"
         if not compared or not can_watch(self._store):
@@ -511,7 +521,8 @@ class NodeRun(Frame):
             self._look_at_written,
         )
         self.watch.mark(journal.ELSEWHERE)
-        if self.parent is None and self.watch.initial is not None:
+        hidden = self.facts.only_on_error  # until it fails
+        if self.parent is None and self.watch.initial is not None and not hidden:
             # Told at the end, too; here for those who look at what still runs, or was killed.
             spans.begin_store(self.span, self.watch.id, self.watch.initial)
 
@@ -601,7 +612,7 @@ class NodeRun(Frame):
             store=None if self.watch is None or hidden else self.watch.record,
             content=Content() if hidden else Content(self._input, self._output, self._params),
             route=self.route_record(),
-            usage=None if self.account is None else self.account.usage(),
+            usage=usage_of(self.account),
             cancelled=cancelled,
             error_type=self._error_type,
         )
@@ -609,15 +620,9 @@ class NodeRun(Frame):
     def _give_up(self) -> None:
         """A fault of ours: the span ends without what it should have told."""
         self._finished = True
-        self._close_account()
+        close_account(self.account)
         self.end_span()
         self.leave_active()
-
-    @guarded(None)
-    def _close_account(self) -> None:
-        """What is told later goes further out."""
-        if self.account is not None:
-            self.account.close()
 
 
 class OwnRoute(Protocol):

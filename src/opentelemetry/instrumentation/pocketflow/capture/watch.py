@@ -72,6 +72,8 @@ class StoreWatch:
         self._omitted = 0
         self._names: dict[str, str] = {}
         self._on_written = on_written
+        self._written: list[object] = []
+        """Of which is yet to be told."""
         self.around = around
         self.branch = Branch(self._branch_around())
         self.is_outermost = is_new
@@ -90,6 +92,11 @@ class StoreWatch:
     def mark(self, phase: str) -> None:
         """A border: credits what has changed since the last one to the phase that ends here."""
         self._journal.mark(self.branch, phase, self._render)
+        written, self._written = self._written, []
+        # Not earlier: the program's own functions are asked, and the journal is locked till now.
+        for value in written:
+            if self._on_written is not None:
+                self._on_written(value)
 
     def show(self, budget: int) -> str | None:
         """The store as it is now, as JSON; None where nothing may be shown of it."""
@@ -158,7 +165,7 @@ class StoreWatch:
     def _render(self, changes: list[Credited]) -> None:
         for position, credited in enumerate(changes):
             self._note_name(credited.change)
-            self._tell_of(credited)
+            self._keep_written(credited)
             room = self._left // min(len(changes) - position, 4)
             if self._content == "off" or room < _MIN_CHANGE_BYTES:
                 self._omitted += 1
@@ -171,10 +178,10 @@ class StoreWatch:
             self._operations.append(text)
             self._left -= size
 
-    def _tell_of(self, credited: Credited) -> None:
+    def _keep_written(self, credited: Credited) -> None:
         own = credited.phase != journals.ELSEWHERE and credited.change.op != "remove"
         if own and self._on_written is not None:
-            self._on_written(credited.change.value)
+            self._written.append(credited.change.value)
 
     def _operation(self, credited: Credited, room: int) -> dict[str, Json]:
         change = credited.change

@@ -6,12 +6,12 @@ of its nodes, and nothing is counted twice.
 
 from __future__ import annotations
 
-import re
 import threading
-from dataclasses import replace
+import weakref
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.instrumentation.pocketflow.capture.usage.book import Book, Charge, Source
+from opentelemetry.instrumentation.pocketflow.capture.usage.call import checked
 from opentelemetry.instrumentation.pocketflow.capture.usage.totals import Totals
 from opentelemetry.instrumentation.pocketflow.record import OwnCalls, Usage
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _MAX_SEEN: Final = 40_000
 """More than a search finds: what it finds again must not have been pushed out by itself."""
-_NAME: Final = re.compile(r"[A-Za-z0-9._:/@+-]{1,200}")
 
 
 class Ledger:
@@ -47,28 +46,35 @@ class Ledger:
         self.currency = currency
         # Reentrant: a finalizer may run in the middle of anything and tell of a call.
         self.lock = threading.RLock()
-        self._seen: dict[object, object] = {}
+        self._seen: dict[object, Callable[[], object]] = {}
 
     def is_new(self, call: ModelCall, usage: object) -> bool:
         """Is it the first time that a call is seen in a result or in the store?
 
         Args:
             call: known again by its response's id, also where its counts were copied.
-            usage: the very object that holds the counts. It is kept, so that its id stays its own:
-                a few token counts, not what they belong to.
+            usage: the very object that holds the counts. What cannot be referred to weakly is
+                kept, so that its id stays its own: mostly a dict of a few token counts.
         """
+        refer = _reference(usage)
         with self.lock:
-            is_new = self._see(id(usage), usage)
+            is_new = self._see(id(usage), refer)
             if call.response_id is None:
                 return is_new
             # There are servers that give all their responses one id.
             name = (call.response_id, call.input_tokens, call.output_tokens)
-            return self._see(name, None) and is_new
+            return self._see(name, _always) and is_new
 
-    def _see(self, name: object, what: object) -> bool:
-        if name in self._seen:
-            return False
-        self._seen[name] = what
+    def forget(self) -> None:
+        """The outermost run is over. Contexts that the program keeps may keep this for long."""
+        with self.lock:
+            self._seen = {}
+
+    def _see(self, name: object, refer: Callable[[], object]) -> bool:
+        known = self._seen.get(name)
+        if known is not None and known() is not None:
+            return False  # what has gone may have left its id to another
+        self._seen[name] = refer
         if len(self._seen) > _MAX_SEEN:
             self._seen.pop(next(iter(self._seen)))
         return True
@@ -118,6 +124,13 @@ class Account:
         """What other runs below have used, and what of that was wasted."""
         self.wasted: Totals | None = None
 
+    def is_in(self, account: Account) -> bool:
+        """Is it that account, or one of the items and attempts of the same run below it?"""
+        own: Account | None = self
+        while own is not None and own is not account:
+            own = None if own.is_run else own.parent
+        return own is account
+
     # --- attempts ---
 
     def begin_attempt(self, *, has_span: bool) -> Account:
@@ -148,8 +161,7 @@ class Account:
             here: the account of whoever tells, where the call began under this one. The node that
                 reads a stream to its end may have told of the call just before.
         """
-        provider, model = _name_or_none(call.provider), _name_or_none(call.model)
-        call = replace(call, provider=provider, model=model)
+        call = checked(call)
         with self.ledger.lock:
             account, wasted = self._open_account()
             if account is None:
@@ -170,7 +182,7 @@ class Account:
         """Adds what another source knows of a call that is credited already."""
         with self.ledger.lock:
             if charge.book is not None:
-                charge.book.merge(charge, call, source)
+                charge.book.merge(charge, checked(call), source)
 
     def _open_account(self) -> tuple[Account | None, bool]:
         """The nearest open account, and whether an attempt on the way to it has failed."""
@@ -239,6 +251,8 @@ class Account:
                 around, in_failed = self._open_account()
                 if around is not None:
                     around.add_nested(total, total if in_failed else wasted)
+        if self.parent is None:
+            self.ledger.forget()
         return charges
 
     def usage(self) -> Usage | None:
@@ -329,13 +343,15 @@ class Account:
         return nearest is self
 
 
-def is_name(text: str) -> bool:
-    """Can it name a model or provider? What has blanks or is longer may be any text."""
-    return _NAME.fullmatch(text) is not None
+def _always() -> bool:
+    return True
 
 
-def _name_or_none(text: str | None) -> str | None:
-    return text if text is not None and is_name(text) else None
+def _reference(value: object) -> Callable[[], object]:
+    try:
+        return weakref.ref(value)
+    except TypeError:  # a dict, or an object with slots
+        return lambda: value
 
 
 def _only(values: Iterable[str | None]) -> str | None:

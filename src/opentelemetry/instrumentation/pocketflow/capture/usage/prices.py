@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import os
 import threading
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.instrumentation.pocketflow.capture import reading
-from opentelemetry.instrumentation.pocketflow.capture.preview import dumps, preview
-from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
+from opentelemetry.instrumentation.pocketflow.capture.preview import shown
+from opentelemetry.instrumentation.pocketflow.capture.usage.call import MAX_PRICE
 from opentelemetry.instrumentation.pocketflow.capture.usage.totals import ARITHMETIC
 from opentelemetry.instrumentation.pocketflow.guard import guarded
 
@@ -25,11 +26,9 @@ if TYPE_CHECKING:
 USD: Final = "USD"
 """What genai-prices reckons in."""
 
-_BUILT_IN: Final = Redactor()
-_MAX_PRICE: Final = 10**12
-"""More than any call costs, and few enough for the sums of every backend."""
-_SHOWN_BYTES: Final = 100
 _LIBRARY: Final = "genai_prices"
+_MOST_SECONDS: Final = 5.0
+"""How long a fork waits for the library."""
 _PROVIDERS: Final = {
     "anthropic": "anthropic",
     "aws.bedrock": "aws",
@@ -101,22 +100,18 @@ def as_price(name: str, value: object) -> Decimal:
     elif type(value) in {int, Decimal}:
         price = Decimal(cast("int | Decimal", value))
     else:
-        raise TypeError(f"{name}={_shown(value)}: must be a number, best a Decimal")
-    if not price.is_finite() or price.is_signed() or price > _MAX_PRICE:
-        raise ValueError(f"{name}={_shown(value)}: must be a number from 0 to {_MAX_PRICE}")
+        raise TypeError(f"{name}={shown(value)}: must be a number, best a Decimal")
+    if not price.is_finite() or price.is_signed() or price > MAX_PRICE:
+        raise ValueError(f"{name}={shown(value)}: must be a number from 0 to {MAX_PRICE}")
     return price
-
-
-def _shown(value: object) -> str:
-    # `repr` would run the program's code, and might show what is to be hidden.
-    return dumps(preview(value, _BUILT_IN, _SHOWN_BYTES))
 
 
 class _ListPrices:
     """The list prices of genai-prices, where that is installed. It is never asked to update them.
 
     Importing it takes the better part of a second. That is done aside, so that it does not add to
-    the time of the first node that calls a model.
+    the time of the first node that calls a model. A fork waits for it: a child would keep the locks
+    of the modules that were being imported, with nobody to release them.
     """
 
     def __init__(self) -> None:
@@ -127,6 +122,14 @@ class _ListPrices:
             name = "pocketflow-prices"
             self._import = threading.Thread(target=self._load, name=name, daemon=True)
             self._import.start()
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(before=self._before_fork)
+
+    @guarded(None)
+    def _before_fork(self) -> None:
+        if (loading := self._import) is not None:
+            # Not for ever: who forks may be importing what the thread waits for.
+            loading.join(_MOST_SECONDS)
 
     @guarded(None)
     def _load(self) -> None:
@@ -143,8 +146,6 @@ class _ListPrices:
         if loading is not None:
             loading.join()
             self._import = None
-            if self._library is None:  # as in a child that was forked before the thread was done
-                self._load()
         if self._library is None or call.model is None:
             return None
         if call.input_tokens is None and call.output_tokens is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from opentelemetry.instrumentation.pocketflow import guard
 from opentelemetry.instrumentation.pocketflow.capture import reading
 from opentelemetry.instrumentation.pocketflow.capture.reading import ATOM_TYPE_IDS, Kind
-from opentelemetry.instrumentation.pocketflow.capture.usage.call import ModelCall
+from opentelemetry.instrumentation.pocketflow.capture.usage.call import ModelCall, checked
 from opentelemetry.instrumentation.pocketflow.capture.usage.providers import provider_name
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _ask(recognisers: Iterable[Recogniser], value: object) -> ModelCall | None:
         place = _place_of(recogniser)
         answer: object = guard.attempt(recogniser, value, place)
         if type(answer) is ModelCall:
-            return answer
+            return checked(answer)  # its fields may be objects of any class
         if answer is not None:
             got = reading.class_name(type(answer))
             guard.report(f"the answer of {place}", TypeError(f"expected a ModelCall, got {got}"))
