@@ -41,6 +41,7 @@ def test_it_is_frozen() -> None:
         ("max_span_bytes", 6e3, TypeError, ["max_span_bytes=6000.0", "whole number"]),
         ("max_store_items", -5, ValueError, ["max_store_items=-5", "from 0"]),
         ("redact_keys", [1], TypeError, ["redact_keys=[1]", "1 is not a string"]),
+        ("redact_keys", "iban,ssn", ValueError, ["redact_keys='iban,ssn'", "as a list"]),
         ("redact_keys", 7, TypeError, ["redact_keys=7", "sequence of strings"]),
         ("redact_patterns", "(", ValueError, ["redact_patterns='('", "regular expression"]),
         ("flow_names", {"A": 1}, TypeError, ["flow_names=", "1 is not a name"]),

@@ -181,6 +181,14 @@ def _strings(option: str, value: object) -> tuple[str, ...]:
     return cast("tuple[str, ...]", items)
 
 
+def _keys(option: str, value: object) -> tuple[str, ...]:
+    keys = _strings(option, value)
+    for key in keys:
+        if "," in key:
+            raise ValueError(f"{option}={key!r}: must be one key; several are given as a list")
+    return keys
+
+
 def _patterns(option: str, value: object) -> tuple[str, ...]:
     patterns = _strings(option, value)
     for pattern in patterns:
@@ -257,7 +265,7 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "max_batch_items": _at_least(0),
     "max_span_bytes": _at_least(_MIN_SPAN_BYTES),
     "max_store_items": _at_least(0),
-    "redact_keys": _strings,
+    "redact_keys": _keys,
     "redact_patterns": _patterns,
     "flow_names": _flow_names,
     "module": _modules,

@@ -139,7 +139,7 @@ ATTEMPT_WAIT: Final = "pocketflow.attempt.wait"
 # --- Batches --------------------------------------------------------------------------------
 
 BATCH_SIZE: Final = "pocketflow.batch.size"
-"""flow, node, item: int. Number of items in the batch. On an item only where it is known when the item starts."""
+"""flow, node, item: int. Number of items in the batch; of a batch flow that an exception left, of those that began. On an item only where it is known when the item starts."""
 
 BATCH_FAILED: Final = "pocketflow.batch.failed"
 """flow, node: int. Items that an exception left."""

@@ -58,6 +58,7 @@ def call(
     scope: Scope, wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Calls a function inside a scope."""
+    __tracebackhide__ = True  # pytest shows the program's frames, not this one
     scope.enter()
     token = attach(scope.context)
     try:
@@ -80,6 +81,7 @@ async def call_async(
     kwargs: dict[str, Any],
 ) -> Any:
     """Awaits what a function returns inside a scope, which begins when it is first awaited."""
+    __tracebackhide__ = True
     scope.enter()
     token = attach(scope.context)
     try:

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
     from opentelemetry.instrumentation.pocketflow.emit.spans import Attributes
 
-_MAX_ID_CHARS: Final = 256
-_MAX_TAGS: Final = 20
-_MAX_TAG_CHARS: Final = 100
-_MAX_METADATA_BYTES: Final = 1000
+_MAX_ID_CHARS: Final = 128
+_MAX_TAGS: Final = 10
+_MAX_TAG_CHARS: Final = 60
+_MAX_METADATA_BYTES: Final = 600
 _MAX_INT_BITS: Final = 256
 """Of a number that is an id: writing larger ones is slow, and the interpreter may refuse to."""
 
@@ -149,11 +149,11 @@ def conversation(
     A wrong value is logged once and left out, and the block runs without it.
 
     Args:
-        conversation_id: at most 256 characters are shown, as of the other ids.
+        conversation_id: at most 128 characters are shown, as of the other ids.
         user: id of the user.
         session: id of the session, where it is another than the conversation's.
-        tags: at most 20 of 100 characters are shown.
-        metadata: anything by name; at most 1,000 bytes of JSON are shown.
+        tags: at most 10 of 60 characters are shown.
+        metadata: anything by name; at most 600 bytes of JSON are shown.
         baggage: send the ids, and nothing else, as W3C baggage with every request that an
             instrumented client makes, to whomever it talks to. Inner blocks then do so too.
 

@@ -112,15 +112,16 @@ class TracedAttempts(AttemptListener):
         """The attempt has failed; its wait is not part of it."""
         self._ended_at = time_ns()
         self.leave()
-        self._close_account(failed=not calls.is_cancellation(exc))
         if calls.is_cancellation(exc):
             self._cancelled = True
-            return
-        self._error_type = type_name(exc)
-        span = self._span or self._around or self._open_late()
-        if span is not None:
-            self._run.record_exception(span, exc)
-            self._recorded = exc
+        else:
+            self._error_type = type_name(exc)
+            span = self._span or self._around or self._open_late()
+            if span is not None:
+                self._run.record_exception(span, exc)
+                self._recorded = exc
+        # Last, since it may have to wait for prices: the exception's event has the time of now.
+        self._close_account(failed=not self._cancelled)
 
     def on_wait(self, seconds: object) -> None:
         """What the node says about the wait."""

@@ -58,6 +58,7 @@ class Hook:
         self, wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: Kwargs
     ) -> Any:
         """Called by wrapt in place of the method."""
+        __tracebackhide__ = True
         wrapped, instance, args = bound(wrapped, instance, args)
         scope = self.safely_open(instance, args, kwargs)
         if scope is None:
@@ -163,6 +164,7 @@ class NextHook(Hook):
         self, wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: Kwargs
     ) -> Any:
         """Called by wrapt in place of the method."""
+        __tracebackhide__ = True
         wrapped, instance, args = bound(wrapped, instance, args)
         successor = wrapped(*args, **kwargs)
         self._tell(instance, args, kwargs, successor)
@@ -184,6 +186,7 @@ class ParamsHook(Hook):
         self, wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: Kwargs
     ) -> Any:
         """Called by wrapt in place of the method."""
+        __tracebackhide__ = True
         wrapped, instance, args = bound(wrapped, instance, args)
         result = wrapped(*args, **kwargs)
         self._tell(instance)
