@@ -7,10 +7,10 @@ EXAMPLE ?= examples/research_agent.py
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format readme build bench clean
+.PHONY: help demo test check format readme build bench bench-quick clean
 
 help: ## Show what there is
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/.demo ## Trace an example in the terminal (EXAMPLE=examples/chat.py for another)
 	$(BIN)/pocketflow-trace run $(EXAMPLE)
@@ -36,8 +36,11 @@ readme: $(VENV)/.dev ## Write the README's tables and picture anew
 build: $(VENV)/.dev ## Build wheel and sdist into dist/
 	$(BIN)/python -m build
 
-bench: $(VENV)/.dev ## Measure the overhead
-	$(BIN)/python benchmarks/overhead.py
+bench: $(VENV)/.dev ## Measure the overhead, and write docs/overhead.md and its picture
+	$(BIN)/python -m benchmarks
+
+bench-quick: $(VENV)/.dev ## Has tracing become slower than benchmarks/recorded.json?
+	$(BIN)/python -m benchmarks --quick
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) build dist

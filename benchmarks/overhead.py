@@ -1,183 +1,126 @@
-"""What tracing adds to one node, in units of one bare OpenTelemetry span.
-
-Run it: ``python benchmarks/overhead.py`` (about half a minute). It prints a Markdown table.
-
-A *floor* is what one SDK span with ten attributes and a batch processor (whose exporter discards)
-adds to a node. Floor and overhead are measured in the same run: short slices in random order,
-thread CPU time, the median of each, so that other load on the machine hardly matters.
-"""
+"""What tracing adds to a node, by store; and to other units: items, attempts, nested flows."""
 
 from __future__ import annotations
 
-import random
-import statistics
-import sys
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NoOpTracerProvider
-from pocketflow import Flow, Node
 
-from opentelemetry.instrumentation.pocketflow import PocketFlowInstrumentor
+from benchmarks import units
+from benchmarks.laps import ShortRuns, floor_of, in_floors, long_run, take_turns
+from benchmarks.stores import STORES, small
+from benchmarks.tracers import (
+    bare_spans,
+    instrumented,
+    plain,
+    provider,
+    sampled_out,
+    uninstrumented_again,
+    without_sdk,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NODES = 20
-ROUNDS = 400
-ATTRIBUTES = {f"attribute.{i}": i for i in range(10)}
+    from benchmarks.laps import Track
+    from benchmarks.stores import MakeStore
+    from benchmarks.tracers import Tracer
 
-Store = dict[str, Any]
-
-
-class Discard(SpanExporter):
-    """An exporter that throws spans away."""
-
-    def export(self, spans: Any) -> SpanExportResult:
-        """Says that all is well."""
-        del spans
-        return SpanExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        """Nothing to close."""
-
-
-class Step(Node):
-    """Reads one key and writes one small key, as most nodes do."""
-
-    def prep(self, shared: Store) -> Any:
-        """Reads."""
-        return shared["question"]
-
-    def exec(self, prep_res: Any) -> int:
-        """Answers something small."""
-        return len(prep_res)
-
-    def post(self, shared: Store, prep_res: Any, exec_res: int) -> str:
-        """Writes."""
-        del prep_res
-        shared["count"] = shared.get("count", 0) + exec_res
-        if "messages" in shared:
-            shared["messages"].append({"role": "user", "content": "hello"})
-        return "next"
-
-
-def chain(length: int) -> Flow:
-    """A flow of that many nodes in a row."""
-    first = node = Step()
-    for _ in range(length - 1):
-        following = Step()
-        node.next(following, "next")
-        node = following
-    return Flow(start=first)
-
-
-STORES: dict[str, Callable[[], Store]] = {
-    "small store": lambda: {"question": "why?"},
-    "1 MB string": lambda: {"question": "why?", "text": "x" * 1_000_000},
-    "10,000 small dicts": lambda: {
-        "question": "why?",
-        "rows": [{"id": i, "text": str(i)} for i in range(10_000)],
-    },
-    "1,000 keys": lambda: {"question": "why?", **{f"key{i}": i for i in range(1_000)}},
-    "chat of 200 messages": lambda: {
-        "question": "why?",
-        "messages": [{"role": "user", "content": f"message {i}"} for i in range(200)],
-    },
+VALUES = "content `values` (default)"
+CONFIGURATIONS: dict[str, Callable[[], Tracer]] = {
+    VALUES: instrumented,
+    "content `keys`": lambda: instrumented(content="keys"),
+    "content `off`": lambda: instrumented(content="off"),
+    "sampled out": sampled_out,
+    "no SDK": without_sdk,
+    "uninstrumented again": uninstrumented_again,
+}
+_BARE: dict[str, Callable[[], Tracer]] = {
+    "a bare span, sampled out": lambda: bare_spans(provider(sampler=ALWAYS_OFF)),
+    "a bare span, no SDK": lambda: bare_spans(NoOpTracerProvider()),
 }
 
-
-def provider(**options: Any) -> TracerProvider:
-    """A real SDK provider whose spans are batched and thrown away."""
-    result = TracerProvider(**options)
-    result.add_span_processor(BatchSpanProcessor(Discard()))
-    return result
+_ITEMS = 8
+_WARM_UP = 100
+"""Rounds."""
 
 
-class Traced:
-    """The flow under one configuration of the instrumentor."""
+class Row(NamedTuple):
+    """What the configurations add on one store, in floors."""
 
-    def __init__(self, tracer_provider: Any, **options: Any) -> None:
-        self._provider = tracer_provider
-        self._options = options
-
-    def __call__(self, flow: Flow, store: Store) -> float:
-        """CPU seconds of one run."""
-        instrumentor = PocketFlowInstrumentor()
-        instrumentor.instrument(tracer_provider=self._provider, resource=False, **self._options)
-        try:
-            flow.run({"question": ""})  # what is kept for each class is not a cost of each run
-            return timed(flow, store)
-        finally:
-            instrumentor.uninstrument()
+    floor_us: float
+    """One floor in microseconds of CPU."""
+    per_node: dict[str, float]
+    """A node of a long run."""
+    per_run: dict[str, float]
+    """The beginning and the end of a run."""
 
 
-def timed(flow: Flow, store: Store) -> float:
-    """CPU seconds of one run."""
-    begin = time.thread_time_ns()
-    flow.run(store)
-    return (time.thread_time_ns() - begin) / 1e9
+def of_store(make_store: MakeStore, rounds: int) -> Row:
+    """Measures all configurations on one kind of store.
+
+    Args:
+        make_store: makes such a store.
+        rounds: how many laps each makes.
+    """
+    tracers = {"plain": plain(), "floor": bare_spans()}
+    tracers |= {name: make() for name, make in (CONFIGURATIONS | _BARE).items()}
+    try:
+        nodes = take_turns(
+            {name: long_run(tracer, make_store) for name, tracer in tracers.items()}, rounds
+        )
+        runs: dict[str, Track] = {
+            name: ShortRuns(tracer, make_store()) for name, tracer in tracers.items()
+        }
+        whole = take_turns(runs, rounds, seconds=10)
+    finally:
+        for tracer in tracers.values():
+            tracer.close()
+    per_node = {name: in_floors(nodes, name) for name in CONFIGURATIONS | _BARE}
+    per_run = {name: in_floors(whole, name) - per_node[name] for name in CONFIGURATIONS}
+    return Row(floor_of(nodes) / 1e3, per_node, per_run)
 
 
-def bare_spans() -> Callable[[Flow, Store], float]:
-    """The flow untraced, and one bare span for each of its nodes."""
-    tracer = provider().get_tracer("floor")
-
-    def run(flow: Flow, store: Store) -> float:
-        spent = timed(flow, store)
-        begin = time.thread_time_ns()
-        for _ in range(NODES):
-            with tracer.start_as_current_span("node") as span:
-                span.set_attributes(ATTRIBUTES)
-        return spent + (time.thread_time_ns() - begin) / 1e9
-
-    return run
+def of_stores(rounds: int) -> dict[str, Row]:
+    """The table of issue 6."""
+    of_store(small, _WARM_UP)  # what a process measures first comes out up to a third too slow
+    return {name: of_store(make, rounds) for name, make in STORES.items()}
 
 
-def measure(make_store: Callable[[], Store], rounds: int) -> dict[str, float]:
-    """Overhead per node in floors, by configuration."""
-    variants: dict[str, Callable[[Flow, Store], float]] = {
-        "plain": timed,
-        "floor": bare_spans(),
-        "values (default)": Traced(provider()),
-        "keys": Traced(provider(), content="keys"),
-        "off": Traced(provider(), content="off"),
-        "sampled out": Traced(provider(sampler=ALWAYS_OFF)),
-        "no SDK": Traced(NoOpTracerProvider()),
+def of_units(rounds: int) -> dict[str, float]:
+    """What each further unit adds, in floors, with the default configuration."""
+    tracer, uncapped, without = instrumented(), instrumented(max_batch_items=0), plain()
+    floor = bare_spans()
+    kinds: dict[str, units.Unit] = {
+        "node": units.node,
+        "async": units.async_node,
+        "batch": units.batch(_ITEMS),
+        "empty": units.batch(0),
+        "retried": units.retried_node,
+        "nested": units.nested_flow,
     }
-    flow, samples = chain(NODES), {name: list[float]() for name in variants}
-    order = list(variants)
-    store = make_store()
-    for _ in range(rounds):
-        random.shuffle(order)
-        for name in order:
-            store.pop("count", None)
-            if "messages" in store:
-                del store["messages"][200:]
-            samples[name].append(variants[name](flow, store))
-    medians = {name: statistics.median(values) for name, values in samples.items()}
-    floor = medians["floor"] - medians["plain"]
-    names = [name for name in variants if name not in {"plain", "floor"}]
+    tracks: dict[str, Track] = {
+        "plain": long_run(without, small),
+        "floor": long_run(floor, small),
+    }
+    for name, unit in kinds.items():
+        tracks[name] = long_run(tracer, small, unit)
+        tracks[f"{name}, plain"] = long_run(without, small, unit)
+    tracks["capped"] = long_run(uncapped, small, kinds["batch"])
+    try:
+        samples = take_turns(tracks, rounds)
+    finally:
+        for opened in (tracer, uncapped, without, floor):
+            opened.close()
+    added = {name: in_floors(samples, name, f"{name}, plain") for name in kinds}
+    added["capped"] = in_floors(samples, "capped", "batch, plain")
     return {
-        "floor µs": floor / NODES * 1e6,
-        **{name: (medians[name] - medians["plain"]) / floor for name in names},
+        "node": added["node"],
+        "async node": added["async"],
+        "batch node without items": added["empty"],
+        "batch item": (added["batch"] - added["empty"]) / _ITEMS,
+        "batch item beyond the cap": (added["capped"] - added["empty"]) / _ITEMS,
+        "failed attempt and the next one": added["retried"] - added["node"],
+        "nested flow": added["nested"] - added["node"],
     }
-
-
-def main() -> None:
-    """Prints the table."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
-    rows = {name: measure(make, rounds) for name, make in STORES.items()}
-    columns = list(next(iter(rows.values())))
-    print(f"Overhead per node, in floors ({NODES} nodes a run, {rounds} rounds)\n")
-    print("| store |", " | ".join(columns), "|")
-    print("|---" * (len(columns) + 1) + "|")
-    for name, row in rows.items():
-        print(f"| {name} |", " | ".join(f"{row[column]:.2f}" for column in columns), "|")
-
-
-if __name__ == "__main__":
-    main()
