@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from opentelemetry.instrumentation.pocketflow.capture import journal
 from opentelemetry.instrumentation.pocketflow.capture.preview import key_text, preview
 from opentelemetry.instrumentation.pocketflow.capture.redact import REDACTED, Redactor
-from opentelemetry.instrumentation.pocketflow.capture.watch import StoreWatch, can_watch, fit
+from opentelemetry.instrumentation.pocketflow.capture.watch import StoreWatch, Trail, can_watch, fit
 from opentelemetry.instrumentation.pocketflow.emit.budget import Shares
 from support.hostile import ALARM, HOSTILE, dispose
 from support.stores import PROGRAMS, STORES, Attrs, Step, Store
@@ -801,3 +801,15 @@ def test_everything_is_let_go_in_the_end() -> None:
     assert [one() for one in alive] == [None] * 5
     assert (left.record, right.record) != (None, None)
     assert journal._open == {}
+
+
+@given(st.integers(1, 60), st.integers(0, 400))
+def test_a_path_without_end_is_kept_at_its_ends(budget: int, length: int) -> None:
+    """What is shown of a path is what would be shown of all of it, and little is kept."""
+    path = Trail(budget)
+    names = tuple(f"N{number}" for number in range(length))
+    for name in names:
+        path.add(name)
+    assert path.shown() == fit(names, budget)
+    assert path.length == length
+    assert len(path._first) + len(path._last) <= 2 * budget

@@ -13,7 +13,7 @@ from opentelemetry.instrumentation.pocketflow.capture.frames import Frame, close
 from opentelemetry.instrumentation.pocketflow.capture.graph import Graph
 from opentelemetry.instrumentation.pocketflow.capture.runs import FlowRun, NodeRun, make_run
 from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
-from opentelemetry.instrumentation.pocketflow.capture.watch import fit
+from opentelemetry.instrumentation.pocketflow.capture.watch import Trail
 from opentelemetry.instrumentation.pocketflow.emit import spans
 from opentelemetry.instrumentation.pocketflow.guard import guarded
 from opentelemetry.instrumentation.pocketflow.record import Content, Item, Route
@@ -82,7 +82,7 @@ class RouteScope(Frame):
         self._index = batch.next_index() if batch is not None else None
         self._graph: Graph | None = None
         self._counts: dict[str, int] = {}
-        self._path: list[str] = []
+        self._path = Trail(session.flow_shares.path)
         self._node_runs = 0
         self._placed = False
         """Has the node that runs been counted, as it is when it has a span?"""
@@ -228,12 +228,12 @@ class RouteScope(Frame):
         return self._graph.id_of(node)
 
     def _pass(self, node_id: str) -> None:
-        self._path.append(node_id)
+        self._path.add(node_id)
         self._node_runs += 1
         if self._flow_run is not None:
             self._flow_run.node_runs += 1
             if self._index is None:
-                self._flow_run.path.append(node_id)
+                self._flow_run.path.add(node_id)
 
     def _let_go(self, next_id: str | None = None) -> None:
         """Nothing more will be told about what follows the held run."""
@@ -291,7 +291,7 @@ class RouteScope(Frame):
         error_type = None if exc is None or cancelled else type_name(exc)
         hidden = run.facts.only_on_error and error_type is None
         content = None if hidden else Content(params=self._shown_params)
-        route = Route(fit(tuple(self._path), run.shares.path), self._node_runs)
+        route = Route(self._path.shown(), self._node_runs)
         usage = usage_of(self.account)
         return Item(None, content, route, usage, cancelled=cancelled, error_type=error_type)
 

@@ -36,7 +36,7 @@ from opentelemetry.instrumentation.pocketflow.capture.reading import size_of
 from opentelemetry.instrumentation.pocketflow.capture.usage.book import RESULT, WRITTEN
 from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
 from opentelemetry.instrumentation.pocketflow.capture.usage.shapes import find_calls
-from opentelemetry.instrumentation.pocketflow.capture.watch import StoreWatch, can_watch, fit
+from opentelemetry.instrumentation.pocketflow.capture.watch import StoreWatch, Trail, can_watch
 from opentelemetry.instrumentation.pocketflow.emit import spans
 from opentelemetry.instrumentation.pocketflow.guard import guarded
 from opentelemetry.instrumentation.pocketflow.record import (
@@ -666,7 +666,7 @@ class FlowRun(NodeRun):
         super().__init__(session, node, store, parent, claimable=claimable)
         self.name = session.name_of(node)
         self.graph: Graph | None = None
-        self.path: list[str] = []
+        self.path = Trail(self.shares.path)
         self.node_runs = 0
         self._counted = False
         """Is it one of the active runs?"""
@@ -763,7 +763,7 @@ class FlowRun(NodeRun):
         """Path and graph."""
         text, digest = self._described()
         # The items of a batch may run at the same time: each has a path of its own.
-        path = None if self.batch is not None else fit(tuple(self.path), self.shares.path)
+        path = None if self.batch is not None else self.path.shown()
         return Route(path, self.node_runs, text, digest)
 
     def _described(self) -> tuple[str | None, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -243,18 +244,45 @@ class StoreWatch:
         return fit(tuple(names), self._shares.names)
 
 
-def fit(names: tuple[str, ...], budget: int) -> tuple[str, ...]:
+class Trail:
+    """The ids of the nodes that ran, in order: of a run without end, the first and the last.
+
+    Args:
+        budget: bytes that may be shown of it; as many ids are kept from each end.
+    """
+
+    __slots__ = ("_budget", "_first", "_last", "length")
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._first: list[str] = []
+        self._last: deque[str] = deque(maxlen=budget)
+        self.length = 0
+
+    def add(self, node_id: str) -> None:
+        """A node runs."""
+        self.length += 1
+        (self._first if len(self._first) < self._budget else self._last).append(node_id)
+
+    def shown(self) -> tuple[str, ...]:
+        """What fits of it."""
+        return fit((*self._first, *self._last), self._budget, self.length)
+
+
+def fit(names: tuple[str, ...], budget: int, total: int | None = None) -> tuple[str, ...]:
     """As many of the names as fit, the first and the last of them, with a marker between.
 
     Args:
         names: any number of them.
         budget: bytes for all of them, without the marker.
+        total: how many there are, if those in the middle are left out already.
     """
+    total = len(names) if total is None else total
     keep = _how_many(names, budget)
-    if keep == len(names):
+    if keep == total:
         return names
     head, tail = (keep + 1) // 2, keep // 2
-    return (*names[:head], f"… ({len(names) - keep} more)", *names[len(names) - tail :])
+    return (*names[:head], f"… ({total - keep} more)", *names[len(names) - tail :])
 
 
 def _how_many(names: tuple[str, ...], budget: int) -> int:
