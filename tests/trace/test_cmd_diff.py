@@ -75,7 +75,7 @@ def test_a_longer_loop() -> None:
     """Each iteration is compared with the same iteration."""
     found = compare(weather(), weather(Plan(route=("fetch", "fetch", "answer"))))
     differences = told(found)
-    assert ("route", "Weather > Decide[2]", "answer → Answer", "fetch → Fetch") in differences
+    assert ("route", "Weather > Decide:2", "answer → Answer", "fetch → Fetch") in differences
     assert not [each for each in differences if each[:2] == ("route", "Weather > Decide")]
 
 
@@ -165,7 +165,7 @@ def test_two_runs_of_one_flow() -> None:
         Run(roots=(*first.roots, *second.roots)),
     )
     wheres = {each.where[0] for each in compare(a, b).differences}
-    assert wheres == {"Weather[2]"}
+    assert wheres == {"Weather:2"}
 
 
 @settings(max_examples=25, deadline=None)

@@ -152,7 +152,7 @@ def _name(unit: Entry) -> str:
 
 
 def _numbered(unit: Entry, times: int) -> str:
-    return _name(unit) if times == 1 else f"{_name(unit)}[{times}]"
+    return _name(unit) if times == 1 else f"{_name(unit)}:{times}"
 
 
 def _counts(first: Mapping[Where, Entry], second: Mapping[Where, Entry]) -> Iterator[Difference]:
