@@ -155,6 +155,11 @@ def _numbered(unit: Entry, times: int) -> str:
     return _name(unit) if times == 1 else f"{_name(unit)}:{times}"
 
 
+def _unnumbered(name: str) -> str:
+    head, _, times = name.rpartition(":")
+    return head if head and times.isdigit() else name
+
+
 def _counts(first: Mapping[Where, Entry], second: Mapping[Where, Entry]) -> Iterator[Difference]:
     """Yield which nodes ran more or less often; not those inside of what did."""
     a, b = _by_node(first), _by_node(second)
@@ -176,7 +181,7 @@ def _by_node(units: Mapping[Where, Entry]) -> dict[Where, list[Entry]]:
     nodes: dict[Where, list[Entry]] = {}
     for where, entry in units.items():
         if entry.kind != "item":
-            node = tuple(name.partition("[")[0] for name in where if not name.startswith("item "))
+            node = tuple(_unnumbered(name) for name in where if not name.startswith("item "))
             nodes.setdefault(node, []).append(entry)
     return nodes
 
