@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import struct
 import sys
 import time
@@ -99,8 +100,9 @@ class Terminal:
 
     def wait(self) -> int:
         """Take output to the end; return the exit code, or the negative number of a signal."""
+        deadline = time.monotonic() + TIMEOUT
         while self._take():
-            pass
+            assert time.monotonic() < deadline, f"still running\n{self.text}"
         if self._status is None:
             _, status = os.waitpid(self.pid, 0)
             self._status = os.waitstatus_to_exitcode(status)
@@ -141,6 +143,9 @@ def terminal(
     if pid == 0:
         os.close(main)
         _log_in(side)
+        # Whoever runs the tests in the background may have these ignored, and that is inherited.
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
         os.chdir(cwd)
         os.execve(command[0], [*command, *args], variables)  # noqa: S606 - a program under test
     os.close(side)
