@@ -132,7 +132,7 @@ FAULTS: list[tuple[Any, str]] = [
     (failures, "describe"),
     (graph.Graph, "id_of"),
     (journal.Journal, "mark"),
-    (routes, "fit"),
+    (watch, "fit"),
     (routes, "get_current_span"),
     (routes.RouteScope, "place"),
     (runs, "StoreWatch"),
