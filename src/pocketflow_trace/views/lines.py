@@ -6,10 +6,10 @@ business. Everything that came from the program is made safe to print here.
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from opentelemetry.instrumentation.pocketflow import semconv
+from pocketflow_trace.record import facts
 from pocketflow_trace.record.usage import call_tokens, figures, rolled_up, unknowns, waste
 from pocketflow_trace.text import brief_json, duration, plural, printable, shorten
 from pocketflow_trace.views.verbosity import NORMAL
@@ -90,7 +90,7 @@ def details(entry: Entry, detail: Detail = NORMAL) -> list[Line]:
 def failure_text(entry: Entry) -> str:
     """Return type and message of the exception that left, as far as they are known."""
     if not entry.failures:
-        return _short(_text(entry, semconv.ERROR_TYPE))
+        return _short(facts.text(entry, semconv.ERROR_TYPE))
     failure = entry.failures[-1]
     message = f": {shorten(printable(failure.message), MAX_MESSAGE)}" if failure.message else ""
     return _short(failure.type) + message
@@ -112,17 +112,17 @@ def usage_lines(usage: Usage) -> list[Line]:
 
 
 def _flow_heading(entry: Entry) -> Line:
-    name = _text(entry, semconv.GEN_AI_WORKFLOW_NAME) or _text(entry, semconv.NODE_CLASS)
+    name = facts.text(entry, semconv.GEN_AI_WORKFLOW_NAME) or facts.text(entry, semconv.NODE_CLASS)
     return [("flow ", "quiet"), *_named(entry, name or entry.name)]
 
 
 def _node_heading(entry: Entry) -> Line:
-    return _named(entry, _text(entry, semconv.NODE_CLASS) or entry.name)
+    return _named(entry, facts.text(entry, semconv.NODE_CLASS) or entry.name)
 
 
 def _named(entry: Entry, name: str) -> Line:
     """Return the name, with the id where it differs: `Ask#2` says both, `Chat (Ask)` needs two."""
-    node_id = _text(entry, semconv.NODE_ID)
+    node_id = facts.text(entry, semconv.NODE_ID)
     if not node_id or node_id == name:
         return [(_short(name), "name")]
     if node_id.startswith(f"{name}#"):
@@ -131,7 +131,7 @@ def _named(entry: Entry, name: str) -> Line:
 
 
 def _item_heading(entry: Entry) -> Line:
-    params = _text(entry, semconv.NODE_PARAMS)
+    params = facts.text(entry, semconv.NODE_PARAMS)
     shown = f" {shorten(printable(params), MAX_PARAMS)}" if params else ""
     return [(f"item {number(entry, semconv.ITEM_INDEX)}", "name"), (shown, "quiet")]
 
@@ -141,7 +141,7 @@ def _attempt_heading(entry: Entry) -> Line:
 
 
 def _phase_heading(entry: Entry) -> Line:
-    return [(_short(_text(entry, semconv.PHASE) or entry.name), "name")]
+    return [(_short(facts.text(entry, semconv.PHASE) or entry.name), "name")]
 
 
 def _other_heading(entry: Entry) -> Line:
@@ -207,7 +207,7 @@ def _fallback(entry: Entry) -> str:
 
 def _route(entry: Entry) -> Line:
     """Return action and next node: `→ search → SearchWeb`; the action `default` goes unsaid."""
-    action, following = _text(entry, semconv.NODE_ACTION), _text(entry, semconv.NODE_NEXT)
+    action, following = facts.text(entry, semconv.NODE_ACTION), facts.text(entry, semconv.NODE_NEXT)
     if entry.attributes.get(semconv.NODE_DEAD_END):
         return [(f" → {_short(action)}", "route"), (" (dead end: no such successor)", "warn")]
     steps = [step for step in (action if action != "default" else "", following) if step]
@@ -218,7 +218,7 @@ def _route(entry: Entry) -> Line:
 
 def _ending(entry: Entry) -> Line:
     if is_cancelled(entry):
-        cause = _text(entry, semconv.ERROR_TYPE)
+        cause = facts.text(entry, semconv.ERROR_TYPE)
         return [(f" cancelled: {_short(cause)}" if cause else " cancelled", "warn")]
     if not is_failed(entry):
         return []
@@ -275,7 +275,7 @@ def _conflicts(entry: Entry) -> list[Line]:
 
 def changes(entry: Entry, detail: Detail = NORMAL) -> list[Line]:
     """Return the changes of the store first seen at an entry, a line each."""
-    operations = _operations(entry)
+    operations = facts.patch(entry)
     if not operations:
         return [line] if (line := _changed_keys(entry)) else []
     lines = [_change(operation, detail.value) for operation in operations[: detail.changes]]
@@ -283,18 +283,6 @@ def changes(entry: Entry, detail: Detail = NORMAL) -> list[Line]:
     if rest:
         lines.append([(f"… {plural(rest, 'more change')}", "quiet")])
     return lines
-
-
-def _operations(entry: Entry) -> list[Mapping[str, Any]]:
-    """Return the patch; nothing where an SDK limit cut its text in the middle."""
-    try:
-        patch = json.loads(_text(entry, semconv.SHARED_DIFF) or "[]")
-    except (json.JSONDecodeError, RecursionError):
-        return []
-    if not isinstance(patch, list):
-        return []
-    items = cast("list[object]", patch)
-    return [cast("Mapping[str, Any]", item) for item in items if isinstance(item, dict)]
 
 
 def _changed_keys(entry: Entry) -> Line:
@@ -359,11 +347,6 @@ def _readable_path(pointer: str) -> str:
     return pointer.removeprefix("/")
 
 
-def _text(entry: Entry, name: str) -> str:
-    value = entry.attributes.get(name)
-    return value if isinstance(value, str) else ""
-
-
 def _short(text: str) -> str:
     return shorten(printable(text), MAX_NAME)
 
@@ -383,7 +366,7 @@ def _content(entry: Entry, detail: Detail) -> list[Line]:
     return [
         [(f"{label}: ", "quiet"), (shorten(printable(text), detail.value), "")]
         for name, label in _CONTENT.items()
-        if (text := _text(entry, name))
+        if (text := facts.text(entry, name))
     ]
 
 

@@ -102,9 +102,8 @@ class TracedAttempts(AttemptListener):
         name = f"{self._run.facts.name} attempt"
         self._span = session.tracer.start_span(name, around, attributes=attributes)
         context = set_span_in_context(self._span, around)
-        if (
-            inner is not None
-        ):  # what tells of a call when the next attempt runs still is of this one
+        if inner is not None:
+            # What tells of a call only when the next attempt runs still is of this one.
             context = with_account(inner, context)
         self._token = calls.attach(context)
 

@@ -113,8 +113,7 @@ class RouteScope(Frame):
         span = get_current_span(around)
         run = self._flow_run
         if self.parent is None:  # the flow around the nodes has no span: they are the outermost
-            self.session.outlets.attend()
-            self.metering = self.session.outlets.is_metering()
+            self.metering = self.session.begin_outermost()
         self._open_account()
         if run is None:
             start = classes.start_of(self._flow, self.session.framework)

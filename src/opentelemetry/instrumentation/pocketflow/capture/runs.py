@@ -264,8 +264,7 @@ class NodeRun(Frame):
         self._wall = time_ns() - self._started
 
     def _begin_outermost(self, around: Context) -> Context:
-        self.session.outlets.attend()
-        self.metering = self.session.outlets.is_metering()
+        self.metering = self.session.begin_outermost()
         return with_received(around) if self.session.config.baggage else around
 
     def returned(self, result: object) -> None:

@@ -78,6 +78,11 @@ class Session:
         self._facts = classes.facts_for(framework, config)
         self.prepared = reading.PerClass(self._prepare)
 
+    def begin_outermost(self) -> bool:
+        """The outermost run begins: is anybody listening to metrics?"""
+        self.outlets.attend()
+        return self.outlets.is_metering()
+
     def new_ledger(self) -> Ledger:
         """What the accounts of one outermost run share."""
         return Ledger(self.price, self.config.currency, has_prices=self.price.has_source)
