@@ -187,6 +187,18 @@ def test_a_node_that_runs_alone_is_in_no_flow(meters: Meters) -> None:
     assert RUNS not in meters.collected
 
 
+def test_nodes_of_a_flow_that_is_skipped_are_counted(meters: Meters) -> None:
+    """A flow without a span has no metrics; its nodes are the outermost runs then, and have."""
+    options: Any = {"levels": {"Flow": "skip"}, "meter_provider": meters.provider}
+    traced(lambda stage: stage.run(two_nodes()), **options)
+
+    assert FLOWS not in meters.collected
+    assert meters.points(NODES) == [
+        ({NODE: "First", ACTION: "next"}, 1),
+        ({NODE: "Second", ACTION: "_OTHER"}, 1),
+    ]
+
+
 def test_a_dead_end_is_an_action_outside_the_graph(meters: Meters) -> None:
     """A model that answers with an action of its own makes no series of its own."""
 

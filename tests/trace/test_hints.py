@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from opentelemetry.sdk.trace import TracerProvider
 from sample_spans import Stage, flow, item, node
 from traced_programs import PLAIN, run
 
+from opentelemetry.instrumentation.pocketflow import semconv
+from pocketflow_trace.cli import main
+from pocketflow_trace.keeping.keeper import RunKeeper
+from pocketflow_trace.keeping.shelf import Shelf, read
 from pocketflow_trace.process.clients import CLIENTS, Watch
 from pocketflow_trace.process.provider import own_provider
 from pocketflow_trace.views.outline import Gap, Shown, outline
-from support.programs import clean_environment
+from pocketflow_trace.views.worker import Worker
+from support.programs import TIMEOUT, clean_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
 LINES = (sys.executable, "-m", "pocketflow_trace", "run")
@@ -132,3 +144,103 @@ def test_cancelled_branches_are_folded() -> None:
     assert len(shown) <= 7
     assert len(shown) + hidden == 40
     assert any(part.entry.status == "error" for part in shown)
+
+
+KILLED = """\
+import os, signal
+from pocketflow import Flow, Node
+
+
+class Ask(Node):
+    def post(self, shared, prep_res, exec_res):
+        shared["question"] = "why?"
+
+
+class Die(Node):
+    def exec(self, prep_res):
+        input()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+ask = Ask()
+ask >> Die()
+Flow(start=ask).run({"topic": "cats"})
+"""
+
+
+def test_a_killed_run_keeps_how_it_began(tmp_path: Path) -> None:
+    """The store at its start and the graph are in the file before anything has ended."""
+    (tmp_path / "main.py").write_text(KILLED, encoding="utf-8")
+    state = tmp_path / ".state"
+    environment = clean_environment({"XDG_STATE_HOME": str(state)})
+    with subprocess.Popen(
+        [*LINES, "--no-live", "main.py"],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        wait_for(
+            lambda: any('"name":"Die"' in file.read_text() for file in state.rglob("*.partial"))
+        )
+        process.communicate(b"\n")
+    assert process.returncode == -signal.SIGKILL
+    (file,) = state.rglob("*.partial")
+    (flow_entry,) = read(file).run.roots
+    assert flow_entry.end is None
+    assert json.loads(str(flow_entry.attributes[semconv.SHARED_INITIAL])) == {"topic": "cats"}
+    assert json.loads(str(flow_entry.attributes[semconv.GRAPH]))["nodes"] == ["Ask", "Die"]
+    ended, running = flow_entry.children
+    assert (ended.name, ended.end is None) == ("Ask", False)
+    assert (running.name, running.end) == ("Die", None)
+
+
+def wait_for(check: Callable[[], bool]) -> None:
+    """Look until something holds; a bounded number of times."""
+    deadline = time.monotonic() + TIMEOUT
+    while not check():
+        assert time.monotonic() < deadline
+
+
+def test_a_file_is_no_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who names a program right away is told how to run it."""
+    program = tmp_path / "main.py"
+    program.touch()
+    assert main([str(program)]) == 2
+    assert f"to run it: pocketflow-trace run {program}" in capsys.readouterr().err
+
+
+def test_the_script_names_a_service_without_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that has not said its name is kept by that of its script."""
+    monkeypatch.setattr(sys, "argv", ["/somewhere/agent.py"])
+    keeper = RunKeeper(Shelf(tmp_path))
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(keeper)
+    provider.get_tracer(semconv.SCOPE_NAME).start_span("Ask").end()
+    keeper.close()
+    (kept,) = Shelf(tmp_path).kept()
+    assert kept.about.program == "agent"
+    assert keeper.kept_as() == kept.about.id
+
+
+def test_a_view_rests_while_the_program_forks() -> None:
+    """The thread is gone before a fork, comes back with the next span, and ends once."""
+    ended: list[str] = []
+    worker = Worker(lambda: None, lambda: ended.append("last"))
+    worker.start()
+    assert "pocketflow-trace" in running_threads()
+    worker.rest()
+    assert "pocketflow-trace" not in running_threads()
+    worker.start()
+    assert "pocketflow-trace" in running_threads()
+    worker.close()
+    worker.start()
+    assert "pocketflow-trace" not in running_threads()
+    assert ended == ["last"]
+
+
+def running_threads() -> set[str]:
+    """The names of the threads that run."""
+    return {thread.name for thread in threading.enumerate()}
