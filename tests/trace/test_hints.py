@@ -241,6 +241,29 @@ def test_a_view_rests_while_the_program_forks() -> None:
     assert ended == ["last"]
 
 
+def test_a_view_that_is_held_up_holds_up_nobody() -> None:
+    """What a failed run waits for comes at once, or not at all where nobody reads."""
+    seen: list[str] = []
+    news = ["failed"]
+    quick = Worker(lambda: seen.extend(news), lambda: None)
+    quick.start()
+    quick.hurry()
+    assert "failed" in seen
+    quick.close()
+
+    released = threading.Event()
+    stuck = Worker(lambda: void(released.wait()), lambda: None)
+    stuck.start()
+    stuck.hurry()  # comes back, though the step does not end
+    assert not released.is_set()
+    released.set()
+    stuck.close()
+
+
+def void(_: object) -> None:
+    """Forget a value."""
+
+
 def running_threads() -> set[str]:
     """The names of the threads that run."""
     return {thread.name for thread in threading.enumerate()}

@@ -7,14 +7,11 @@ counted; what takes long is told of while it runs, after 10 seconds, 20, 40 and 
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.instrumentation.pocketflow import semconv
-from opentelemetry.instrumentation.pocketflow.guard import guarded
 from pocketflow_trace.text import encodable, shorten
 from pocketflow_trace.views.feed import Feed
 from pocketflow_trace.views.frame import running_title
@@ -45,9 +42,6 @@ _WATCHED: Final = 1_000
 
 _A_SECOND: Final = 1_000_000_000
 
-_PATIENCE: Final = 0.2
-"""Seconds to wait for another thread's writing."""
-
 
 class Ticker:
     """Writes lines to a file descriptor as a feed tells of spans."""
@@ -64,28 +58,14 @@ class Ticker:
         self._script = Script(verbosity)
         self._encoding = encoding
         self._thread = Worker(self._step, self._step)
-        self._writing = threading.Lock()
-        self.feed = Feed(self._thread.start, on_failure=self._catch_up)
+        # A traceback that comes next must not be interrupted by what there is to tell.
+        self.feed = Feed(self._thread.start, on_failure=self._thread.hurry)
 
     def close(self) -> None:
         """Write what is left."""
         self._thread.close()
 
-    @guarded(None)
-    def _catch_up(self) -> None:
-        """Write what there is: a traceback that comes next must not be interrupted by it."""
-        with contextlib.suppress(OSError):
-            self._step()
-
     def _step(self) -> None:
-        if not self._writing.acquire(timeout=_PATIENCE):
-            return  # whoever reads does not read on
-        try:
-            self._write()
-        finally:
-            self._writing.release()
-
-    def _write(self) -> None:
         for text in self._script.lines(self.feed, time.time_ns()):
             line = encodable(text, self._encoding) + "\n"
             os.write(self._file, line.encode(self._encoding, "backslashreplace"))
