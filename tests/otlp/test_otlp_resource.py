@@ -151,3 +151,18 @@ def test_a_service_without_a_name_gets_the_sdks(
 
     assert resource["service.name"]
     assert resource["telemetry.sdk.language"] == "python"
+
+
+def test_metrics_name_the_commit_too(collector: Collector, workdir: Path) -> None:
+    """What a run cost can be told by commit: its metrics come under the resource of its spans."""
+    script = _script(workdir, zero_code=True)
+    commit = _repository(workdir, script)
+    traces = programs.otlp_environment(collector.http_endpoint, "http/protobuf")
+
+    programs.run(script, traces | {"OTEL_METRICS_EXPORTER": "otlp"}, zero_code=True)
+    spans = collector.drain()
+    points = collector.drain_metrics()
+
+    assert spans[0].resource[semconv.VCS_REF_HEAD_REVISION] == commit
+    assert points
+    assert all(point.resource == spans[0].resource for point in points)

@@ -132,10 +132,11 @@ class _Instrumentation:
         return is_recording(self.meter_provider or metrics.get_meter_provider())
 
     def _fill_resource(self, provider: TracerProvider) -> Mapping[str, Any]:
-        """Tells the provider about git and the environment; what it does not take is returned."""
+        """Tells the providers about git and the environment; what traces don't take is returned."""
         if not self._config.resource:
             return {}
         attributes = resource.resource_attributes(self._redactor, modules=self._config.module)
+        resource.complete_resource(self.meter_provider or metrics.get_meter_provider(), attributes)
         return resource.complete_resource(provider, attributes)
 
     def _wrap_class(self, session: Session, owner: type) -> None:
