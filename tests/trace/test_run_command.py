@@ -500,6 +500,34 @@ def test_no_stderr(damage: str, program: Callable[..., Path]) -> None:
     assert both("main.py", cwd=cwd).tree() == ""
 
 
+def test_fault_of_ours_without_stderr(program: Callable[..., Path]) -> None:
+    """What we log to a stderr that the program has closed does not change its exit code."""
+    cwd = program(
+        """\
+flow().run({})
+import os
+os.replace = None  # the file of the run cannot be finished
+os.close(2)
+raise SystemExit(5)
+"""
+    )
+    assert both("main.py", cwd=cwd).tree() == ""
+
+
+def test_closed_stderr_that_became_another_file(program: Callable[..., Path]) -> None:
+    """A file that the program opened in stderr's place gets nothing from us."""
+    cwd = program(
+        """\
+flow().run({})
+import os
+os.close(2)
+print(os.open("log.txt", os.O_WRONLY | os.O_CREAT))
+"""
+    )
+    assert both("main.py", cwd=cwd).tree() == ""
+    assert (cwd / "log.txt").read_bytes() == b""
+
+
 def test_replaced_stderr(program: Callable[..., Path]) -> None:
     """What the program put in stderr's place is spared our tree."""
     cwd = program("import io, sys\nsys.stderr = io.StringIO()\nflow().run({})\n")

@@ -78,6 +78,7 @@ class _Report:
         if sampler := os.environ.get("OTEL_TRACES_SAMPLER"):
             self.nothing_because += f", or OTEL_TRACES_SAMPLER={sampler} left it out"
         self._pid = os.getpid()
+        self._stderr = _file_behind(sys.__stderr__)
         self._import_path = list(sys.path)
 
     def at_exit(self) -> None:
@@ -87,7 +88,7 @@ class _Report:
         """
         if os.getpid() != self._pid:
             return
-        with self._original_imports():
+        with self._original_imports(), _exit_code_kept():
             from opentelemetry.instrumentation.pocketflow.guard import guarded  # noqa: PLC0415
 
             guarded(None)(self._print)()
@@ -114,7 +115,7 @@ class _Report:
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
         _ignore_readers_that_have_gone()
-        with contextlib.suppress(OSError, ValueError), _own_stderr() as file:
+        with contextlib.suppress(OSError, ValueError), _own_stderr(self._stderr) as file:
             if file is not None:
                 self._write(file)
         _stay_interrupted()
@@ -150,23 +151,72 @@ def _ignore_readers_that_have_gone() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPIPE])
 
 
-def _own_stderr() -> AbstractContextManager[TextIO | None]:
+def _file_behind(stream: TextIO | None) -> tuple[int, int] | None:
+    """Tell which file a stream writes to; None where it is gone."""
+    try:
+        status = os.fstat(stream.fileno()) if stream is not None else None
+    except (OSError, ValueError):
+        return None
+    return None if status is None else (status.st_dev, status.st_ino)
+
+
+def _own_stderr(file: tuple[int, int] | None) -> AbstractContextManager[TextIO | None]:
     """Open the stderr that the process began with once more; None where it is gone.
 
     What the program put in the place of `sys.stderr` is for the program's own messages. And what
     cannot be written must not stay in the original's buffer: Python would fail to write it too,
     and change the exit code.
 
+    Args:
+        file: What was behind it. A program that closed its descriptor has it reused by whatever
+            is opened next, by another thread perhaps.
+
     Raises:
         OSError: It has no file descriptor, or a closed one.
         ValueError: It is closed.
     """
     stderr = sys.__stderr__
-    if stderr is None:
+    if stderr is None or file is None or _file_behind(stderr) != file:
         return contextlib.nullcontext()
     return open(
         stderr.fileno(), "w", encoding=stderr.encoding, errors="backslashreplace", closefd=False
     )
+
+
+@contextlib.contextmanager
+def _exit_code_kept() -> Generator[None]:
+    """Forget what was said, in this block, to a stderr whose descriptor the program has closed.
+
+    A log line about a fault of ours would stay in the stream's buffer, Python would fail to write
+    it when it ends, and exit with 120 instead of the program's code.
+    """
+    stderr = sys.stderr
+    took_all = _takes_all(stderr)
+    try:
+        yield
+    finally:
+        if took_all and not _takes_all(stderr) and _file_behind(stderr) is None:
+            with contextlib.suppress(OSError, ValueError):
+                _pour_away(stderr)
+
+
+def _takes_all(stream: TextIO | None) -> bool:
+    try:
+        if stream is not None:
+            stream.flush()
+    except (OSError, ValueError, AttributeError):
+        return False
+    return True
+
+
+def _pour_away(stream: TextIO) -> None:
+    """Empty the buffer of a stream with a closed descriptor, which is closed again afterwards."""
+    null, gone = os.open(os.devnull, os.O_WRONLY), stream.fileno()
+    if null != gone:  # the lowest that is free is taken, which need not be that one
+        os.dup2(null, gone)
+        os.close(null)
+    stream.flush()
+    os.close(gone)
 
 
 def _stay_interrupted() -> None:
