@@ -216,14 +216,14 @@ class Stack:
         self.collector = self._collector()
         self.prometheus = self._prometheus()
 
-    def __enter__(self) -> Self:
-        for program in (self.jaeger, self.collector, self.prometheus):
-            program.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        for program in (self.prometheus, self.collector, self.jaeger):
-            program.stop()
+    @contextlib.contextmanager
+    def running(self) -> Generator[Self]:
+        """Run all three until the block ends, also where one of them does not start."""
+        with contextlib.ExitStack() as ending:
+            for program in (self.jaeger, self.collector, self.prometheus):
+                ending.callback(program.stop)
+                program.start()
+            yield self
 
     def at(self, name: str) -> str:
         """Return the loopback address of one of `_PORTS`."""
@@ -252,25 +252,28 @@ class Stack:
         result: list[typing.Any] = said["data"]["result"]
         return result
 
-    def exemplars(self, expression: str, seconds: float = 3600) -> list[typing.Any]:
-        """Ask Prometheus for the exemplars of an expression's series, of the last `seconds`."""
+    def exemplar_series(self, expression: str, seconds: float = 3600) -> list[typing.Any]:
+        """Ask Prometheus for the series of an expression with their exemplars of late."""
         now = time.time()
         asked = _asked(query=expression, start=str(now - seconds), end=str(now))
-        series = get(f"{self.url('prometheus')}/api/v1/query_exemplars?{asked}").json()["data"]
-        return [exemplar for each in series for exemplar in each["exemplars"]]
+        found = get(f"{self.url('prometheus')}/api/v1/query_exemplars?{asked}").json()
+        data: list[typing.Any] = found["data"]
+        return data
 
     def traces(self, service: str, **asked: str) -> list[typing.Any]:
         """Ask Jaeger for the traces of a service, newest first."""
         query = _asked(service=service, limit="1500", **asked)
-        found = get(f"{self.url('jaeger query')}/api/traces?{query}").json()
-        data: list[typing.Any] = found["data"] or []
+        data: list[typing.Any] = self.ask_jaeger(f"traces?{query}") or []
         return data
 
     def trace(self, trace_id: str) -> typing.Any:
         """Ask Jaeger for one trace; None where it has none."""
-        found = get(f"{self.url('jaeger query')}/api/traces/{trace_id}")
-        data = found.json().get("data")
+        data = self.ask_jaeger(f"traces/{trace_id}")
         return data[0] if data else None
+
+    def ask_jaeger(self, what: str) -> typing.Any:
+        """Return the data that Jaeger's HTTP API has at a path below `/api/`."""
+        return get(f"{self.url('jaeger query')}/api/{what}").json().get("data")
 
     def _jaeger(self) -> Program:
         config = substituted(
@@ -353,5 +356,5 @@ def running_stack(folder: Path) -> Generator[Stack]:
     """Run the whole stack, with all its files in `folder`, until the block ends."""
     for name in (COLLECTOR, "jaeger", "prometheus"):
         required(name)
-    with Stack(folder) as stack:
+    with Stack(folder).running() as stack:
         yield stack

@@ -1,0 +1,168 @@
+"""Runs the examples and a program with problems against the stack, zero-code.
+
+Each writes a local file beside, so that what the stack shows can be compared with what was made.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import typing
+from dataclasses import dataclass
+
+from pocketflow_trace.keeping.shelf import SUFFIX, read
+from pocketflow_trace.record.model import walk
+from support import programs
+from support.stack import ROOT, wait_until
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pocketflow_trace.record.model import Entry
+    from support.stack import Stack
+
+SERVICES = (
+    "map_reduce",
+    "order_pipeline",
+    "parallel_translation",
+    "problems",
+    "rag",
+    "research_agent",
+)
+"""The examples that ask nobody and no model, and the program with problems."""
+
+PROBLEMS = '''\
+"""A shop's mails: a model that fails once, a dead end, a lost item and a crash."""
+from pocketflow import BatchNode, Flow, Node
+from opentelemetry.instrumentation.pocketflow import record_usage
+
+class Draft(Node):
+    def exec(self, prep_res):
+        record_usage(
+            provider="openai", model="gpt-5", input_tokens=1000, output_tokens=200, cost=0.25
+        )
+        if self.cur_retry == 0:
+            raise TimeoutError("the model took too long")
+        return "Dear Ada"
+    def post(self, shared, prep_res, exec_res):
+        shared["draft"] = exec_res
+
+class Check(Node):
+    def post(self, shared, prep_res, exec_res):
+        return "rewrite"  # nobody follows on that
+
+class Send(Node):
+    pass
+
+class Weigh(BatchNode):
+    def prep(self, shared):
+        return [1, 2, None]
+    def exec(self, item):
+        return item + 1
+    def exec_fallback(self, item, exc):
+        return 0
+
+class Charge(Node):
+    def exec(self, prep_res):
+        return {}["iban"]
+
+draft, check, send = Draft(max_retries=2), Check(), Send()
+draft >> check
+check - "send" >> send
+shared = {}
+Flow(start=draft).run(shared)
+Flow(start=Weigh()).run(shared)
+try:
+    Flow(start=Charge()).run(shared)
+except KeyError as exc:
+    print("not charged:", exc)
+print(shared)
+'''
+
+REMOTE = "https://somebody:s3cret@git.example.com/team/shop.git"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What was run against the stack, by the name of its service.
+
+    Attributes:
+        stack: Where it went.
+        commit: The commit of the repository that all programs are in.
+        spans: Every span of a service, as the local file has it.
+        runs: How often each was run.
+    """
+
+    stack: Stack
+    commit: str
+    spans: Mapping[str, tuple[Entry, ...]]
+    runs: Mapping[str, int]
+
+
+def run_all(stack: Stack, folder: Path) -> Ran:
+    """Run every program, some over http and some over grpc, and wait until it can be asked for.
+
+    Each must print and return what it does without tracing.
+    """
+    commit = _repository(folder)
+    runs = dict.fromkeys(SERVICES, 1) | {"problems": 3}
+    spans: dict[str, tuple[Entry, ...]] = {}
+    for number, (name, times) in enumerate(runs.items()):
+        script = folder / f"{name}.py"
+        plain = programs.run(script)
+        env = stack.environment("grpc" if number % 2 else "http/protobuf")
+        kept = folder / "kept" / name
+        for _ in range(times):
+            told = {"OTEL_SERVICE_NAME": name, "POCKETFLOW_TRACE_DIR": str(kept)}
+            both = {"OTEL_TRACES_EXPORTER": "otlp,pocketflow_file"}
+            traced = programs.run(script, env | told | both, zero_code=True)
+            assert (traced.outcome, traced.stderr) == (plain.outcome, plain.stderr)
+        spans[name] = tuple(
+            entry
+            for file in sorted(kept.glob(f"*{SUFFIX}"))
+            for entry in walk(read(file).run.roots)
+        )
+    _wait_for_metrics(stack, spans)
+    return Ran(stack, commit, spans, runs)
+
+
+def _repository(folder: Path) -> str:
+    """Make a repository of the examples and the program with problems; return the commit."""
+    for example in (ROOT / "examples").glob("*.py"):
+        shutil.copy(example, folder)
+    (folder / "problems.py").write_text(PROBLEMS, encoding="utf-8")
+    (folder / ".gitignore").write_text("kept/\n__pycache__/\n", encoding="utf-8")
+    identity = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.com")
+    for arguments in (
+        ("init", "--quiet", "--initial-branch=trunk"),
+        ("remote", "add", "origin", REMOTE),
+        ("add", "."),
+        (*identity, "commit", "--quiet", "--message=first"),
+    ):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
+    head = ["git", "rev-parse", "HEAD"]
+    return subprocess.run(
+        head, cwd=folder, check=True, capture_output=True, encoding="utf-8"
+    ).stdout.strip()
+
+
+def _wait_for_metrics(stack: Stack, spans: Mapping[str, tuple[Entry, ...]]) -> None:
+    """Block until Prometheus has counted every span, and Jaeger can find them."""
+    for service, entries in spans.items():
+        _wait_for_service(stack, service, len(entries))
+
+
+def _wait_for_service(stack: Stack, service: str, wanted: int) -> None:
+    counted = f'sum(pocketflow_spans_calls_total{{job="{service}"}})'
+    wait_until(lambda: _value(stack, counted) == wanted, f"{counted} is {wanted}")
+    wait_until(lambda: _stored(stack, service) == wanted, f"Jaeger has {wanted} of {service}")
+
+
+def _value(stack: Stack, expression: str) -> float | None:
+    found = stack.query(expression)
+    return float(found[0]["value"][1]) if found else None
+
+
+def _stored(stack: Stack, service: str) -> int:
+    return sum(len(trace["spans"]) for trace in stack.traces(service))
