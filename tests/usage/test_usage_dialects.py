@@ -370,6 +370,13 @@ def test_no_model_call(attributes: dict[str, object]) -> None:
     assert call_of_span(attributes) is None
 
 
+@pytest.mark.parametrize("name", ["llm.cost.total", "operation.cost"])
+def test_a_cost_that_the_span_tells(name: str) -> None:
+    """OpenInference's name for the price of a call and Logfire's are both read."""
+    call = call_of_span({"gen_ai.usage.input_tokens": 1, name: 0.000209025})
+    assert call == ModelCall(input_tokens=1, cost=Decimal("0.000209025"))
+
+
 @pytest.mark.parametrize("cost", [True, -1.0, float("nan"), float("inf"), "0.1"])
 def test_a_cost_that_is_none(cost: object) -> None:
     """What is no amount of money is as if absent."""

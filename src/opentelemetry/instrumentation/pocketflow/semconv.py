@@ -297,6 +297,15 @@ LLM_TOKEN_COUNT_PROMPT: Final = "llm.token_count.prompt"
 LLM_TOKEN_COUNT_COMPLETION: Final = "llm.token_count.completion"
 """flow, node, item, attempt: int. Their output tokens. Source: OpenInference."""
 
+LLM_TOKEN_COUNT_CACHE_READ: Final = "llm.token_count.prompt_details.cache_read"
+"""flow, node, item, attempt: int. Their input tokens read from a cache. Source: OpenInference."""
+
+LLM_TOKEN_COUNT_CACHE_WRITE: Final = "llm.token_count.prompt_details.cache_write"
+"""flow, node, item, attempt: int. Their input tokens written to a cache. Source: OpenInference."""
+
+LLM_TOKEN_COUNT_REASONING: Final = "llm.token_count.completion_details.reasoning"
+"""flow, node, item, attempt: int. Their reasoning tokens. Source: OpenInference."""
+
 # --- Metrics --------------------------------------------------------------------------------
 
 FLOW_DURATION: Final = "gen_ai.invoke_workflow.duration"

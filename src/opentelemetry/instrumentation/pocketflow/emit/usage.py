@@ -38,6 +38,9 @@ _OWN: Final = (
 _OWN_OPENINFERENCE: Final = (
     ("input", semconv.LLM_TOKEN_COUNT_PROMPT),
     ("output", semconv.LLM_TOKEN_COUNT_COMPLETION),
+    ("cached", semconv.LLM_TOKEN_COUNT_CACHE_READ),
+    ("cache_write", semconv.LLM_TOKEN_COUNT_CACHE_WRITE),
+    ("reasoning", semconv.LLM_TOKEN_COUNT_REASONING),
 )
 
 

@@ -77,7 +77,10 @@ _NAMES: Final = _Names(
         "llm.usage.reasoning_tokens",  # older OpenLLMetry
     ),
     total=("gen_ai.usage.total_tokens",),  # OpenLLMetry
-    cost=("llm.cost.total",),  # OpenInference's conventions, in US dollars
+    cost=(
+        "llm.cost.total",  # OpenInference's conventions, in US dollars
+        "operation.cost",  # Logfire, in US dollars
+    ),
     provider=(
         "gen_ai.provider.name",  # official, OpenLLMetry, anthropic
         "gen_ai.system",  # official until 1.37, OpenLLMetry for Ollama
