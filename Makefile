@@ -1,13 +1,17 @@
-# `make demo` shows the trace of an example, `make test` runs all tests. Both set themselves up.
+# `make demo` shows the trace of an example, `make test` runs all tests but those of the stack of
+# servers, which `make test-stack` builds and runs. Each sets itself up.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 EXAMPLE ?= examples/research_agent.py
 TESTS ?= tests
+# Other backends are large, so they stand in an environment of their own.
+BACKENDS := $(VENV)-backends
+STACK_TESTS := tests/stack tests/packaging tests/otlp/test_metrics_export.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format readme build bench bench-quick clean
+.PHONY: help demo test test-stack check format readme build bench bench-quick clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -15,8 +19,13 @@ help: ## Show what there is
 demo: $(VENV)/.demo ## Trace an example in the terminal (EXAMPLE=examples/chat.py for another)
 	$(BIN)/pocketflow-trace run $(EXAMPLE)
 
-test: $(VENV)/.dev ## Run all tests
+test: $(VENV)/.dev ## Run all tests but those that need the stack
 	$(BIN)/python -m pytest -n auto $(TESTS)
+
+test-stack: $(VENV)/.dev $(BACKENDS)/.installed ## Build collector, Jaeger and Prometheus, and test against them (needs Go)
+	bin=$$($(BIN)/python scripts/stack_binaries.py) && \
+	POCKETFLOW_STACK_BIN="$$bin" POCKETFLOW_STACK_BACKENDS="$(abspath $(BACKENDS)/bin)" \
+	  $(BIN)/python -m pytest -n 2 --dist loadgroup $(STACK_TESTS)
 
 check: $(VENV)/.dev ## Lint, types, import rules, README tables
 	$(BIN)/ruff check
@@ -43,7 +52,7 @@ bench-quick: $(VENV)/.dev ## Has tracing become slower than benchmarks/recorded.
 	$(BIN)/python -m benchmarks --quick
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(BACKENDS) build dist
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -55,3 +64,8 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 $(VENV)/.dev: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+$(BACKENDS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(BACKENDS)
+	$(BACKENDS)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[backends]'
+	@touch $@

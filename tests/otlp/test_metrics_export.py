@@ -6,7 +6,6 @@ import contextlib
 import functools
 import json
 import math
-import shutil
 import subprocess
 import threading
 import time
@@ -37,6 +36,7 @@ from opentelemetry.instrumentation.pocketflow.emit.metrics import FLOW_SECONDS, 
 from opentelemetry.instrumentation.pocketflow.record import PricedCall
 from support.collector import free_port, wait_for_port
 from support.received import ReceivedExemplar, points
+from support.stack import required
 
 if typing.TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
@@ -365,10 +365,7 @@ def _wait_for_scrape(server: str) -> None:
 @pytest.fixture
 def prometheus(endpoint: str, tmp_path: Path) -> Generator[str]:
     """The base URL of a Prometheus that has scraped one run's metrics."""
-    binary = shutil.which("prometheus")
-    if binary is None:
-        pytest.skip("no `prometheus` on PATH; Debian's package of that name brings it")
-    with _running_prometheus(binary, tmp_path, endpoint) as server:
+    with _running_prometheus(str(required("prometheus")), tmp_path, endpoint) as server:
         _wait_for_scrape(server)
         yield server
 

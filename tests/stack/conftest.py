@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,21 @@ if typing.TYPE_CHECKING:
 
     from support.stack import Stack
     from support.stack_runs import Ran
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker have all tests that share a stack or a backend: each is started once."""
+    for item in items:
+        if isinstance(item, pytest.Function) and item.path.parent == HERE:
+            item.add_marker(pytest.mark.xdist_group(_shared(item)))
+
+
+def _shared(item: pytest.Function) -> str:
+    if {"ran", "stack"} & set(item.fixturenames):
+        return "stack"
+    return item.nodeid if "own_stack" in item.fixturenames else item.path.name
 
 
 @pytest.fixture(scope="session")

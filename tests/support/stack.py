@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -34,6 +33,9 @@ if typing.TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 
+FOLDER = "POCKETFLOW_STACK_BIN"
+"""The variable that names the folder of the stack's programs."""
+
 COLLECTOR = "otelcol-pocketflow"
 START_TIMEOUT = 60.0
 """Seconds that a program may take until it answers; the collector takes about 1, Jaeger 2."""
@@ -47,36 +49,29 @@ class StackError(AssertionError):
 
 
 def binary(name: str) -> Path | None:
-    """Find a program of the stack.
+    """Find a program of the stack; None where there is no stack to test.
 
-    `POCKETFLOW_STACK_BIN` names their folder; else it is the cache that `scripts/stack_binaries.py`
-    fills. Prometheus may be on the PATH instead.
+    `make test-stack` builds the programs and names their folder by `POCKETFLOW_STACK_BIN`. Without
+    it the stack is not tested, whatever is on the machine: it takes minutes.
+
+    Raises:
+        StackError: The folder does not have it. A proof that was asked for must not be left out.
     """
-    said = os.environ.get("POCKETFLOW_STACK_BIN")
-    found = (Path(said) if said else _cache() / "bin") / name
-    if os.access(found, os.X_OK):
-        return found
-    on_path = shutil.which(name)
-    return None if on_path is None else Path(on_path)
-
-
-def _cache() -> Path:
-    said = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(said) if Path(said).is_absolute() else Path.home() / ".cache") / "pocketflow-stack"
+    folder = os.environ.get(FOLDER)
+    if not folder:
+        return None
+    found = Path(folder) / name
+    if not os.access(found, os.X_OK):
+        raise StackError(f"no `{name}` in {folder}, which {FOLDER} names")
+    return found
 
 
 def required(name: str) -> Path:
-    """Return a program of the stack; skip the test where it is not there.
-
-    In CI, where `POCKETFLOW_STACK_REQUIRED` is set, a missing program is an error.
-    """
+    """Return a program of the stack; skip the test where the stack is not tested."""
     found = binary(name)
-    if found is not None:
-        return found
-    reason = f"no `{name}`: scripts/stack_binaries.py brings it; the stack tests did not run"
-    if os.environ.get("POCKETFLOW_STACK_REQUIRED"):
-        raise StackError(reason)
-    pytest.skip(reason)
+    if found is None:
+        pytest.skip(f"the stack was not tested: {FOLDER} is not set, `make test-stack` does it all")
+    return found
 
 
 def substituted(file: Path, target: Path, texts: Mapping[str, str]) -> Path:
