@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pocketflow_trace.keeping.shelf import SUFFIX, read
 from pocketflow_trace.record.model import walk
 from support import programs
+from support.providers import Providers
 from support.stack import ROOT, wait_until
 
 if typing.TYPE_CHECKING:
@@ -23,14 +24,16 @@ if typing.TYPE_CHECKING:
     from support.stack import Stack
 
 SERVICES = (
+    "chat",
     "map_reduce",
     "order_pipeline",
     "parallel_translation",
     "problems",
     "rag",
     "research_agent",
+    "support_mail",
 )
-"""The examples that ask nobody and no model, and the program with problems."""
+"""The examples and the program with problems."""
 
 PROBLEMS = '''\
 """A shop's mails: a model that fails once, a dead end, a lost item and a crash."""
@@ -107,24 +110,44 @@ def run_all(stack: Stack, folder: Path) -> Ran:
     """
     commit = _repository(folder)
     runs = dict.fromkeys(SERVICES, 1) | {"problems": 3}
-    spans: dict[str, tuple[Entry, ...]] = {}
-    for number, (name, times) in enumerate(runs.items()):
-        script = folder / f"{name}.py"
-        plain = programs.run(script)
-        env = stack.environment("grpc" if number % 2 else "http/protobuf")
-        kept = folder / "kept" / name
-        for _ in range(times):
-            told = {"OTEL_SERVICE_NAME": name, "POCKETFLOW_TRACE_DIR": str(kept)}
-            both = {"OTEL_TRACES_EXPORTER": "otlp,pocketflow_file"}
-            traced = programs.run(script, env | told | both, zero_code=True)
-            assert (traced.outcome, traced.stderr) == (plain.outcome, plain.stderr)
-        spans[name] = tuple(
-            entry
-            for file in sorted(kept.glob(f"*{SUFFIX}"))
-            for entry in walk(read(file).run.roots)
-        )
+    with Providers() as providers:
+        for number, (name, times) in enumerate(runs.items()):
+            protocol = "grpc" if number % 2 else "http/protobuf"
+            env = stack.environment(protocol) | _model(name, providers)
+            for _ in range(times):
+                _run_both(folder, name, env)
+    spans = {name: _kept(folder, name) for name in runs}
     _wait_for_metrics(stack, spans)
     return Ran(stack, commit, spans, runs)
+
+
+def _model(name: str, providers: Providers) -> dict[str, str]:
+    """Return what the example that asks a model is told; the others must not ask any."""
+    if name != "support_mail":
+        return {}
+    return {
+        "POCKETFLOW_EXAMPLES_MODEL": "gpt-4o-mini",
+        "OPENAI_BASE_URL": f"{providers.url}/v1",
+    }
+
+
+def _run_both(folder: Path, name: str, env: Mapping[str, str]) -> None:
+    """Run a program plain and traced, and compare all that a user would see."""
+    script = folder / f"{name}.py"
+    plain = programs.run(script, {key: env[key] for key in env if not key.startswith("OTEL_")})
+    told = {
+        "OTEL_SERVICE_NAME": name,
+        "OTEL_TRACES_EXPORTER": "otlp,pocketflow_file",
+        "POCKETFLOW_TRACE_DIR": str(folder / "kept" / name),
+    }
+    traced = programs.run(script, {**env, **told}, zero_code=True)
+    assert (traced.outcome, traced.stderr) == (plain.outcome, plain.stderr)
+
+
+def _kept(folder: Path, name: str) -> tuple[Entry, ...]:
+    """Return all spans of the local files, one run after the other."""
+    files = sorted((folder / "kept" / name).glob(f"*{SUFFIX}"))
+    return tuple(entry for file in files for entry in walk(read(file).run.roots))
 
 
 def _repository(folder: Path) -> str:
