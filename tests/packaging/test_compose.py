@@ -320,7 +320,10 @@ def test_volumes_belong_to_who_writes_them() -> None:
     [
         (COLLECTOR, {("jaeger", 4317)}),
         (JAEGER, set[tuple[str, int]]()),
-        (PROMETHEUS, {("collector", 8888), ("collector", 8889), ("jaeger", 8888)}),
+        (
+            PROMETHEUS,
+            {("collector", 8888), ("collector", 8889), ("collector", 8890), ("jaeger", 8888)},
+        ),
         (DATA_SOURCES, {("jaeger", 16686), ("prometheus", 9090)}),
     ],
     ids=["collector", "jaeger", "prometheus", "grafana"],

@@ -143,6 +143,7 @@ def test_every_target_is_up(ran: Ran) -> None:
 
     assert {(each["scrapePool"], each["health"]) for each in targets} == {
         ("pocketflow", "up"),
+        ("pocketflow-now", "up"),
         ("collector", "up"),
         ("jaeger", "up"),
     }

@@ -148,6 +148,7 @@ class Chain:
             "0.0.0.0:4317": self.ports.at("gateway otlp"),
             "0.0.0.0:4318": self.ports.at("gateway http"),
             "0.0.0.0:8889": self.ports.at("gateway prometheus"),
+            "0.0.0.0:8890": self.ports.at("gateway prometheus now"),
             **self._common("gateway", "0.0.0.0"),  # noqa: S104 - the text in the file
         }
         over = {

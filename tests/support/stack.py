@@ -295,6 +295,7 @@ class Stack:
                 "0.0.0.0:4317": self.at("otlp grpc"),
                 "0.0.0.0:4318": self.at("otlp http"),
                 "0.0.0.0:8889": self.at("collector prometheus"),
+                "0.0.0.0:8890": self.at("collector prometheus now"),
                 "0.0.0.0:13133": self.at("collector health"),
                 "jaeger:4317": self.at("jaeger otlp"),
                 "host: 0.0.0.0": "host: 127.0.0.1",
@@ -312,6 +313,7 @@ class Stack:
             self._folder / "prometheus.yml",
             {
                 "collector:8889": self.at("collector prometheus"),
+                "collector:8890": self.at("collector prometheus now"),
                 "collector:8888": self.at("collector metrics"),
                 "jaeger:8888": self.at("jaeger metrics"),
                 "/etc/prometheus": str(rules),
@@ -331,6 +333,7 @@ _PORTS = (
     "otlp grpc",
     "otlp http",
     "collector prometheus",
+    "collector prometheus now",
     "collector metrics",
     "collector health",
     "jaeger otlp",
