@@ -123,7 +123,9 @@ def _sampler(name: str, last: Collector, folder: Path, **variables: str) -> Coll
     return Collector(name, (SCALE / "gateway-sampler.yaml",), settings, folder, told)
 
 
-_PROMETHEUS: Final = {"prometheus": {"endpoint": "127.0.0.1:0"}}
+_PROMETHEUS: Final = {
+    name: {"endpoint": "127.0.0.1:0"} for name in ("prometheus", "prometheus/now")
+}
 
 
 _ALLOW_ALL: Final = {"blocked_key_patterns": [], "blocked_values": [], "summary": "silent"}
