@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import importlib.util
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -159,11 +160,20 @@ def _agent_path() -> Path:
     return Path(spec.origin).with_name("rotel-agent")
 
 
+_ports = iter(random.SystemRandom().sample(range(10_000, 32_000), 20_000))
+"""Below the ports that systems give to outgoing connections: those may be taken at any time."""
+
+
 def free_port() -> int:
-    """Return a loopback port that is free now, and may be taken by the time somebody binds it."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """Return a loopback port that is free now, another one at each call.
+
+    It may be taken by the time somebody binds it, but only by another process that looks for one
+    of the same 22,000 at the same time.
+    """
+    for port in _ports:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise CollectorError("no loopback port is free")
 
 
 @contextlib.contextmanager
