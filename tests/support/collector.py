@@ -168,7 +168,7 @@ def free_port() -> int:
     """Return a loopback port that is free now, another one at each call.
 
     It may be taken by the time somebody binds it, but only by another process that looks for one
-    of the same 22,000 at the same time.
+    in the same way.
     """
     for port in _ports:
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
