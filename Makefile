@@ -8,7 +8,9 @@ EXAMPLE ?= examples/research_agent.py
 TESTS ?= tests
 # Other backends are large, so they stand in an environment of their own.
 BACKENDS := $(VENV)-backends
-STACK_TESTS := tests/stack tests/packaging tests/otlp/test_metrics_export.py
+# Those that ask the programs something, and no others: test_distribution.py would build a wheel again.
+STACK_TESTS := tests/stack tests/packaging/test_rules.py tests/packaging/test_dashboards.py \
+  tests/otlp/test_metrics_export.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-stack check format readme build bench bench-quick clean

@@ -46,10 +46,15 @@ class Usage(NamedTuple):
 
 def binary() -> Path | None:
     """The collector that `scripts/stack_binaries.py` builds; None where it is not there."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pocketflow-stack"
-    folder = os.environ.get("POCKETFLOW_STACK_BIN", str(cache / "bin"))
+    folder = os.environ.get("POCKETFLOW_STACK_BIN") or str(_cache_folder() / "bin")
     found = shutil.which("otelcol-pocketflow", path=folder)
     return Path(found) if found else None
+
+
+def _cache_folder() -> Path:
+    """Where the script keeps it, by the same rule: XDG heeds no relative path."""
+    said = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (said if said.is_absolute() else Path.home() / ".cache") / "pocketflow-stack"
 
 
 class Collector:

@@ -2,12 +2,14 @@
 
 Real collectors run on loopback, each a process, with the configurations of deploy/, and spans that
 our examples made go through them. It takes about four minutes, and needs the collector that
-`scripts/stack_binaries.py` builds.
+`scripts/stack_binaries.py` builds, and a machine that has nothing else to do.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import os
 import sys
 import tempfile
 import time
@@ -18,7 +20,7 @@ from benchmarks import machine, replay, report
 from benchmarks.collectors import MISSING, ROOT, SCALE, Collector, Relay, binary, sink, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from benchmarks.collectors import Settings
 
@@ -31,6 +33,8 @@ _HELD: Final = 40_960
 _WAIT: Final = 3
 """Seconds that samplers wait, where it is not what is measured."""
 _MIB: Final = 1 << 20
+_QUIET: Final = 1.5
+"""The load up to which others leave the stages a core: above, the numbers are theirs, too."""
 
 
 class Chain(NamedTuple):
@@ -55,14 +59,19 @@ MakeChain: TypeAlias = "Callable[[Path], contextlib.AbstractContextManager[Chain
 """Starts a chain with its files in a folder, and ends it."""
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, and writes the tables between the markers of docs/scaling.md.
 
+    Args:
+        arguments: of the command; by default those of the process.
+
     Returns:
-        1 where the collector is not there, else 0.
+        1 where the collector is not there or the machine is busy, else 0.
     """
-    if binary() is None:
-        print(MISSING, file=sys.stderr)
+    options = _parser().parse_args(arguments)
+    hindrance = MISSING if binary() is None else None if options.anyway else _busy()
+    if hindrance is not None:
+        print(hindrance, file=sys.stderr)
         return 1
     recording = replay.record()
     requests = replay.batches(recording, _SPANS)
@@ -76,11 +85,33 @@ def main() -> int:
     return 0
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.pipeline", description="Write the tables of docs/scaling.md."
+    )
+    parser.add_argument("--anyway", action="store_true", help="also where the machine is busy")
+    return parser
+
+
+def _busy() -> str | None:
+    """What to say where others use the machine; None where they don't.
+
+    It is asked before anything is measured, since what is measured is a load, too.
+    """
+    load = os.getloadavg()[0]
+    if load <= _QUIET:
+        return None
+    return (
+        f"the load of the last minute is {load:.1f}, above {_QUIET}: the numbers would be those of "
+        f"others, too, so {_PAGE.name} stays as it is; wait, or give --anyway"
+    )
+
+
 # --- The steps ------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _agent(folder: Path, **settings: object) -> Iterator[Chain]:
+def _agent(folder: Path, **settings: object) -> Generator[Chain]:
     """The agent, which sends to the sink."""
     with sink(folder) as last:
         laid_over = {"exporters": {"otlp/gateway": _to(last) | settings}}
@@ -89,7 +120,7 @@ def _agent(folder: Path, **settings: object) -> Iterator[Chain]:
 
 
 @contextlib.contextmanager
-def _one_machine(folder: Path, **settings: object) -> Iterator[Chain]:
+def _one_machine(folder: Path, **settings: object) -> Generator[Chain]:
     """The collector of docker-compose.yml: redaction, metrics from spans, queue on disk."""
     files = (ROOT / "collector-config.yaml",)
     with sink(folder) as last:
@@ -99,7 +130,7 @@ def _one_machine(folder: Path, **settings: object) -> Iterator[Chain]:
 
 
 @contextlib.contextmanager
-def _whole(folder: Path) -> Iterator[Chain]:
+def _whole(folder: Path) -> Generator[Chain]:
     """Agent, gateway, two samplers: the way up but for what stores."""
     files = (ROOT / "collector-config.yaml", SCALE / "gateway-loadbalancer.yaml")
     with contextlib.ExitStack() as stack:
@@ -128,7 +159,11 @@ _PROMETHEUS: Final = {
 }
 
 
-_ALLOW_ALL: Final = {"blocked_key_patterns": [], "blocked_values": [], "summary": "silent"}
+_ALLOW_ALL: Final[Settings] = {
+    "blocked_key_patterns": [],
+    "blocked_values": [],
+    "summary": "silent",
+}
 
 
 def _to(stage: Collector | Relay) -> Settings:
@@ -295,7 +330,7 @@ def _filled(page: str, tables: dict[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
+def _folder() -> Generator[Path]:
     with tempfile.TemporaryDirectory(prefix="pocketflow-pipeline-") as folder:
         yield Path(folder)
 

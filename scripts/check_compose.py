@@ -6,7 +6,10 @@
 
 Needs Docker with Compose, and this package with its extras `pocketflow` and `otlp` in the Python
 that runs it. The stack gets a project name of its own, so that the volumes of one that is in use
-are not touched; but its ports must be free.
+are not touched; but its ports must be free. A `docker-compose.override.yml` is left out.
+
+Jaeger and the collector are restarted in an orderly way, so that they may finish what is under way;
+what a crash leaves is tested without containers, in `tests/stack`.
 """
 
 from __future__ import annotations
@@ -57,6 +60,7 @@ DASHBOARDS = {"pocketflow-runs", "pocketflow-flow", "pocketflow-models"}
 DATA_SOURCES = ("prometheus", "jaeger")
 
 START_TIMEOUT = 300
+COMMAND_TIMEOUT = 2 * START_TIMEOUT
 ANSWER_TIMEOUT = 90.0
 """Seconds until what was sent can be asked for."""
 HTTP_OK = 200
@@ -125,20 +129,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Start docker-compose.yml and check what it does.")
     parser.add_argument("--keep", action="store_true", help="leave the stack running")
     keep = parser.parse_args().keep
-    try:
-        compose("config", "--quiet")
-        try:
-            check_all()
-        except (CheckError, OSError):
-            print(compose("logs", "--no-color", "--tail", "40"), file=sys.stderr)
-            raise
-        finally:
-            if not keep:
-                compose("down", "--volumes")
-    except (CheckError, OSError) as exc:
-        print(f"check_compose: {exc}", file=sys.stderr)
+    if not succeeds(lambda: compose("config", "--quiet")):
         return 1
-    return 0
+    try:
+        passed = succeeds(check_all)
+        if not passed:
+            succeeds(show_logs)
+    finally:
+        removed = keep or succeeds(lambda: compose("down", "--volumes"))
+    return 0 if passed and removed else 1
+
+
+def succeeds(step: Callable[[], object]) -> bool:
+    """Do a step, and say at once why it fails: what fails after it must not hide that."""
+    try:
+        step()
+    except (CheckError, OSError) as exc:
+        print(f"check_compose: {exc}", file=sys.stderr, flush=True)
+        return False
+    return True
+
+
+def show_logs() -> None:
+    """Write the last that each service said."""
+    print(compose("logs", "--no-color", "--tail", "40"), file=sys.stderr)
 
 
 def check_all() -> None:
@@ -155,8 +169,8 @@ def check_all() -> None:
     done("Grafana has its data sources and dashboards", check_grafana)
     done("every panel's query is answered", check_panels)
     done("nobody changes Grafana or logs in", check_grafana_is_closed)
-    done("a trace outlives a restart of Jaeger", lambda: check_restart(trace_id))
-    done("the queue outlives a restart of the collector", check_queue)
+    done("a trace outlives an orderly restart of Jaeger", lambda: check_restart(trace_id))
+    done("the queue outlives an orderly restart of the collector", check_queue)
 
 
 Result = typing.TypeVar("Result")
@@ -179,7 +193,9 @@ def compose(*arguments: str) -> str:
     docker = shutil.which("docker")
     if docker is None:
         raise CheckError("no `docker` on the PATH")
-    return _run(docker, "compose", "--project-name", PROJECT, *arguments)
+    # A named file is the only one: an override would be merged in, and checked, too.
+    project = ("--project-name", PROJECT, "--file", "docker-compose.yml")
+    return _run(docker, "compose", *project, *arguments)
 
 
 def start() -> None:
@@ -284,14 +300,14 @@ def check_grafana_is_closed() -> None:
 
 
 def check_restart(trace_id: str) -> None:
-    """Jaeger keeps what it has on disk."""
+    """Jaeger has on disk what it took before an orderly restart."""
     compose("restart", "jaeger")
     start()
     JAEGER.get(f"/api/traces/{trace_id}")
 
 
 def check_queue() -> None:
-    """What Jaeger can't take waits on disk, also while the collector is restarted."""
+    """What Jaeger can't take waits on disk, also through an orderly restart of the collector."""
     compose("stop", "jaeger")
     run_program("check-queued", str(EXAMPLE))
     compose("restart", "collector")
@@ -397,19 +413,22 @@ def _run(*command: str, env: Mapping[str, str] | None = None) -> str:
     """Run a command to its end and return what it wrote to stdout.
 
     Raises:
-        CheckError: It failed; the message ends with the last it said.
+        CheckError: It failed, or did not end; the message ends with the last it said.
     """
-    ended = subprocess.run(  # noqa: S603 - the commands are written here, but for paths
-        command,
-        cwd=ROOT,
-        env=env,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        stdin=subprocess.DEVNULL,
-        timeout=START_TIMEOUT * 2,
-        check=False,
-    )
+    try:
+        ended = subprocess.run(  # noqa: S603 - the commands are written here, but for paths
+            command,
+            cwd=ROOT,
+            env=env,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=COMMAND_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise CheckError(f"{' '.join(command)} did not end within {COMMAND_TIMEOUT} s") from exc
     if ended.returncode:
         said = (ended.stderr or ended.stdout)[-2000:]
         raise CheckError(f"{' '.join(command)} failed with {ended.returncode}:\n{said}")

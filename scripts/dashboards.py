@@ -370,7 +370,8 @@ def collector() -> tuple[Panel, ...]:
         Graph(
             "Spans lost",
             "Spans that the collector has refused or dropped since it was started. Any is too "
-            "many: the traces of that time are not whole, and the numbers made of them too low.",
+            "many: the traces of that time may not be whole. A program tries again what was "
+            "refused, and each try counts, here and in the numbers made of spans.",
             8,
             "short",
             (
@@ -764,6 +765,7 @@ def per_run(by: str) -> tuple[tuple[str, str, bool], ...]:
         ("Tokens per run", f"{tokens} / {all_runs}", False),
         ("Cost per run", f"{cost} / {all_runs}", True),
         ("Cost", cost, False),
+        ("Wasted", else_zero(total(WASTED_COST, FLOWS, by), cost), False),
     )
 
 
@@ -773,9 +775,10 @@ def commit_table() -> Panel:
     digits = f'"commit", "$1", "{COMMIT}", "(.{{12}}).*"'
     return Table(
         "Cost by commit",
-        "What a change of the program did to its cost: per flow run of each commit in the time "
-        "shown. A flow inside another counts as a run of its own. Choose one flow to compare like "
-        "with like; all it takes is that programs run in a git repository.",
+        "What a change of the program did to its cost, and to what failed attempts threw away: of "
+        "each commit in the time shown. A flow inside another counts as a run of its own. Choose "
+        "one flow to compare like with like; all it takes is that programs run in a git "
+        "repository.",
         12,
         "short",
         tuple(
@@ -792,8 +795,8 @@ def flow_table() -> Panel:
     """What a run of a flow uses."""
     return Table(
         "Cost by flow",
-        "What one run of each flow used in the time shown: the calls of its own nodes. Those of a "
-        "flow inside it are in that flow's row.",
+        "What one run of each flow used in the time shown, and what its failed attempts threw "
+        "away: the calls of its own nodes. Those of a flow inside it are in that flow's row.",
         12,
         "short",
         tuple(Ask(expr, name, bar=bar) for name, expr, bar in per_run(f"job, {FLOW}")),

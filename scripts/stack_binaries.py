@@ -5,7 +5,8 @@
 
 The collector is what OpenTelemetry's own builder makes of `deploy/builder/builder.yaml`, Jaeger is
 its published Go module, and both need Go on the PATH. Prometheus is the one on the PATH, else
-Debian's package, unpacked without being installed. All go to a cache outside of the repository,
+Debian's package, unpacked without being installed; only where apt's lists are missing or old does
+that take root, to update them. All go to a cache outside of the repository,
 `$XDG_CACHE_HOME/pocketflow-stack` or `~/.cache/pocketflow-stack`, and are made anew when what they
 are made of changes. The first time takes some minutes.
 
@@ -16,6 +17,7 @@ else than what was tested is built, wherever it is downloaded from.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import json
@@ -27,8 +29,11 @@ import tempfile
 import typing
 from pathlib import Path
 
+if sys.platform != "win32":
+    import fcntl
+
 if typing.TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 LOCK = Path(__file__).parent.parent / "deploy" / "builder"
 COLLECTOR = "otelcol-pocketflow"
@@ -39,6 +44,10 @@ BUILDER_SUM = "h1:6K1AS9EtXxtEjXPQlwOIFSPwzevk6VNd1fAcbHryFI4="
 JAEGER = "github.com/jaegertracing/jaeger@v1.76.0"
 JAEGER_SUM = "h1:sWCOOF1dr+NL0PLil7mFo3BqqQL8k4WiM7aguFbc14g="
 JAEGER_VERSION = "v2.13.0"
+PROMETHEUS = ("prometheus", "promtool")
+
+TIMEOUT = 30 * 60
+"""Seconds until a command is given up; Jaeger's build took four minutes on two cores."""
 
 
 class StackError(Exception):
@@ -81,31 +90,50 @@ def fill(cache: Path) -> Path:
     programs = cache / "bin"
     programs.mkdir(parents=True, exist_ok=True)
     manifest = b"".join(path.read_bytes() for path in sorted(LOCK.iterdir()))
-    _make(programs / COLLECTOR, BUILDER + BUILDER_SUM, manifest, _build_collector)
-    _make(programs / "jaeger", JAEGER + JAEGER_SUM, b"", _build_jaeger)
-    for name in ("prometheus", "promtool"):
-        _make(programs / name, "debian", b"", _fetch_prometheus)
+    with _locked(cache / "lock"):
+        _make(programs / COLLECTOR, BUILDER + BUILDER_SUM, manifest, _build_collector)
+        _make(programs / "jaeger", JAEGER + JAEGER_SUM, b"", _build_jaeger)
+        _make_prometheus(programs)
     return programs
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Generator[None]:
+    """Let one process at a time fill the cache; a second one waits, and then finds all of it there.
+
+    Windows has no `fcntl`: there, two at once may get in each other's way, and one of them fail.
+    """
+    with path.open("wb") as file:
+        if sys.platform != "win32":
+            # Given back when the file is closed, also by a process that is killed.
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _make(target: Path, recipe: str, inputs: bytes, make: Callable[[Path], None]) -> None:
     """Call `make` for a program that is not there, or was made of something else.
 
-    What it was made of stands beside it, written last: a build that was interrupted does not count.
+    It is made beside its place, and put there whole: tests that run the old one meanwhile go on
+    with that. What it was made of is written last: a build that was interrupted does not count.
     """
     stamp = target.with_suffix(".made-of")
     made_of = hashlib.sha256(recipe.encode() + inputs).hexdigest()
     if target.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == made_of:
         return
     print(f"stack_binaries: making {target.name} ...", file=sys.stderr, flush=True)
+    new = target.with_name(target.name + ".new")
+    # A build that was interrupted may have left one.
+    new.unlink(missing_ok=True)
+    make(new)
     stamp.unlink(missing_ok=True)
-    make(target)
+    # Puts itself in the place of a link, and does not follow it.
+    new.replace(target)
     stamp.write_text(made_of, encoding="utf-8")
 
 
 def _build_collector(target: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="pocketflow-stack-") as folder:
-        source = _generate(Path(folder), "--skip-get-modules")
+    with _scratch() as folder:
+        source = _generate(folder, "--skip-get-modules")
         for name in ("go.mod", "go.sum"):
             shutil.copy(LOCK / name, source / name)
         _go("build", "-mod=readonly", "-trimpath", "-ldflags=-s -w", "-o", str(target), cwd=source)
@@ -141,24 +169,78 @@ def _build_jaeger(target: Path) -> None:
     )
 
 
-def _fetch_prometheus(target: Path) -> None:
-    """Take the one on the PATH, else unpack Debian's package, which needs no rights to install."""
-    found = shutil.which(target.name)
-    if found is not None:
-        target.unlink(missing_ok=True)
-        target.symlink_to(found)
-        return
+def _make_prometheus(programs: Path) -> None:
+    """Link to what is on the PATH; take the rest out of Debian's package, fetched once for both."""
+    with _scratch() as folder:
+        unpacked = functools.cache(functools.partial(_unpack_package, "prometheus", folder))
+
+        def extract(new: Path) -> None:
+            shutil.copy(unpacked() / "usr" / "bin" / new.stem, new)
+
+        for name in PROMETHEUS:
+            found = _on_path(name, programs)
+            if found is None:
+                _make(programs / name, f"debian {_candidate('prometheus')}", b"", extract)
+            else:
+                recipe = f"{found} {_run(str(found), '--version')}"
+                _make(programs / name, recipe, b"", functools.partial(_link, found))
+
+
+def _on_path(name: str, programs: Path) -> Path | None:
+    """Return the program on the PATH that is not our own: the cache may be on the PATH, too."""
+    for folder in os.get_exec_path():
+        found = shutil.which(name, path=folder)
+        if found is None:
+            continue
+        path = Path(found).absolute()
+        if programs.resolve() not in (path.parent.resolve(), path.resolve().parent):
+            return path
+    return None
+
+
+def _link(found: Path, new: Path) -> None:
+    new.symlink_to(found)
+
+
+def _unpack_package(name: str, folder: Path) -> Path:
+    """Download a package of Debian and unpack it, which takes no rights to install."""
+    _download_package(name, folder)
+    (package,) = folder.glob("*.deb")
+    _run("dpkg-deb", "--extract", str(package), str(folder))
+    return folder
+
+
+@functools.cache
+def _candidate(package: str) -> str:
+    """Return the version of a package that apt would install.
+
+    Raises:
+        StackError: there is no apt, or it does not know the package.
+    """
     if shutil.which("apt-get") is None:
-        raise StackError(f"no `{target.name}` on the PATH, and no apt-get that could bring it")
-    with tempfile.TemporaryDirectory(prefix="pocketflow-stack-") as folder:
-        _download_package("prometheus", Path(folder))
-        (package,) = Path(folder).glob("*.deb")
-        _run("dpkg-deb", "--extract", str(package), folder)
-        shutil.copy(Path(folder) / "usr" / "bin" / target.name, target)
+        raise StackError("no Prometheus with promtool on the PATH, and no apt-get to bring it")
+    version = _known_version(package)
+    if version is None:
+        # A new machine has no lists.
+        _run("apt-get", "--quiet", "update")
+        version = _known_version(package)
+    if version is None:
+        raise StackError(f"apt knows no package {package}, and it is not on the PATH")
+    return version
+
+
+def _known_version(package: str) -> str | None:
+    # Without this locale, it answers in the user's language.
+    said = _run("apt-cache", "policy", package, env={**os.environ, "LC_ALL": "C"})
+    for line in said.splitlines():
+        label, _, version = line.strip().partition(": ")
+        if label == "Candidate" and version != "(none)":
+            return version
+    return None
 
 
 def _download_package(name: str, folder: Path) -> None:
-    """Download a package of Debian; its lists may be missing on a new machine."""
+    """Download a package of Debian; apt's lists may name a version that is gone."""
     try:
         _run("apt-get", "--quiet", "download", name, cwd=folder)
     except StackError:
@@ -168,8 +250,8 @@ def _download_package(name: str, folder: Path) -> None:
 
 def lock() -> None:
     """Resolve the modules of `builder.yaml` and keep their versions and hashes beside it."""
-    with tempfile.TemporaryDirectory(prefix="pocketflow-stack-") as folder:
-        source = _generate(Path(folder))
+    with _scratch() as folder:
+        source = _generate(folder)
         for name in ("go.mod", "go.sum"):
             shutil.copy(source / name, LOCK / name)
 
@@ -180,8 +262,10 @@ def _download(module: str, expected: str) -> Path:
     Raises:
         StackError: it has another hash than the expected one.
     """
-    # The folder must have no go.mod above it, by which Go would look the module up.
-    said = json.loads(_go("mod", "download", "-json", module, cwd=Path(tempfile.gettempdir())))
+    with _scratch() as folder:
+        # Go looks a module up by the nearest go.mod above it; so that is this one, which is empty.
+        (folder / "go.mod").write_text("module lookup\n", encoding="utf-8")
+        said = json.loads(_go("mod", "download", "-json", module, cwd=folder))
     if said["Sum"] != expected:
         raise StackError(f"{module} has the hash {said['Sum']}; expected {expected}")
     return Path(said["Dir"])
@@ -195,7 +279,7 @@ def _go(*arguments: str, cwd: Path) -> str:
 def _go_program() -> str:
     found = shutil.which("go")
     if found is None:
-        raise StackError("no `go` on the PATH; Go 1.24 or newer builds the collector and Jaeger")
+        raise StackError("no `go` on the PATH; Go 1.24.6 or newer builds the collector and Jaeger")
     return found
 
 
@@ -203,26 +287,38 @@ def _go_environment() -> dict[str, str]:
     """The user's own settings, but for those that would change what is built."""
     # The hashes are compared here and by go.sum, so that the public checksum database need not be
     # reached. A module cache has no version control to stamp a program with.
-    ours = {"GONOSUMDB": "*", "GOFLAGS": "-buildvcs=false", "CGO_ENABLED": "0"}
-    return {**os.environ, **ours}
+    ours = {"GONOSUMDB": "*", "GOFLAGS": "-buildvcs=false", "CGO_ENABLED": "0", "GOWORK": "off"}
+    # For this machine, whatever the user builds for otherwise.
+    unset = dict.fromkeys(("GOOS", "GOARCH", "GOEXPERIMENT"), "")
+    return {**os.environ, **ours, **unset}
+
+
+@contextlib.contextmanager
+def _scratch() -> Generator[Path]:
+    with tempfile.TemporaryDirectory(prefix="pocketflow-stack-") as folder:
+        yield Path(folder)
 
 
 def _run(*command: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
     """Run a command to its end and return what it wrote to stdout.
 
     Raises:
-        StackError: it failed; the message ends with the last it said.
+        StackError: it failed, or did not end; the message ends with the last it said.
     """
-    done = subprocess.run(  # noqa: S603 - the commands are written here, but for paths
-        command,
-        cwd=cwd,
-        env=env,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 - the commands are written here, but for paths
+            command,
+            cwd=cwd,
+            env=env,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise StackError(f"{' '.join(command)} did not end within {TIMEOUT // 60} min") from exc
     if done.returncode:
         said = (done.stderr or done.stdout)[-2000:]
         raise StackError(f"{' '.join(command)} failed with {done.returncode}:\n{said}")

@@ -191,6 +191,15 @@ def test_every_service_has_limits(name: str) -> None:
     assert collects_below is None or memory(collects_below) < memory(limits["memory"])
 
 
+def test_the_limits_add_up_to_what_the_page_says() -> None:
+    """All services at their limits take no more memory than docs/production.md asks for."""
+    page = (ROOT / "docs" / "production.md").read_text(encoding="utf-8")
+    (gibibytes,) = re.findall(r"(\d+) GiB of memory at the\s+very most", page)
+    limits = [service["deploy"]["resources"]["limits"]["memory"] for service in SERVICES.values()]
+
+    assert sum(map(memory, limits)) <= int(gibibytes) * 2**30
+
+
 @every_service
 def test_no_service_has_more_rights_than_it_needs(name: str) -> None:
     """Only who gives the volumes away is root, with that right alone and without a network."""
@@ -378,7 +387,8 @@ def test_a_span_leads_to_numbers_that_are_recorded() -> None:
     assert asked
     assert asked <= recorded
     # A single `$` would be taken for a variable of Grafana's own environment.
-    assert all("$" not in query.replace("$${__span.name}", "") for query in queries)
+    ours = re.compile(r"\$\$\{__span\.name\}|\$\$__tags")
+    assert all("$" not in ours.sub("", query) for query in queries)
 
 
 def test_grafana_has_no_account_whose_password_is_known() -> None:

@@ -98,6 +98,8 @@ def test_the_sdist_has_what_building_and_testing_needs(dist: Path) -> None:
         assert expected in names
     assert f"src/{CORE}/__init__.py" in names
     assert "tests/packaging/test_distribution.py" in names
+    stack = ("docker-compose.yml", "collector-config.yaml", "deploy/builder/go.sum")
+    assert {*stack, "scripts/stack_binaries.py", "docs/production.md"} <= names
 
 
 @pytest.fixture(scope="module")
