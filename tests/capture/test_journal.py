@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import operator
 import sys
 import threading
 import weakref
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from opentelemetry.instrumentation.pocketflow.capture import journal as journals
+from opentelemetry.instrumentation.pocketflow.capture import snapshot as snapshots
 from opentelemetry.instrumentation.pocketflow.capture.journal import (
     ELSEWHERE,
     EXEC,
@@ -89,6 +91,24 @@ def test_a_change_belongs_to_the_phase_that_ends() -> None:
         store["log"].append(phase)
         run.mark(phase)
     assert run.phases == [("0", ELSEWHERE), ("1", PREP), ("2", EXEC), ("3", POST)]
+
+
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_changes_are_told_in_the_order_of_the_store(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever changed first, and however many are known to change."""
+    monkeypatch.setattr(journals, "_MAX_LOOSE", most)
+    store: dict[str, Any] = {name: [] for name in "abcdef"}
+    run = Listener(Journal(store, LIMIT))
+    for name in "cfadbe":
+        store[name].append(name)
+        run.mark(PREP)
+    run.told.clear()
+    for name in "fcbead":
+        store[name].append(name)
+    run.mark(POST)
+    assert "".join(str(one.change.value) for one in run.told) == "abcdef"
 
 
 def test_changes_are_numbered_over_all_runs() -> None:
@@ -552,6 +572,64 @@ def test_one_changed_key_costs_the_same_however_many_there_are() -> None:
         return cost_of_a_border(store, set_one)
 
     assert change(100) == change(10_000)
+
+
+def comparisons_of(run: Listener, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many pairs of objects a border looks at."""
+    count = 0
+
+    def counting(compare: Callable[[object, object], bool]) -> Callable[[object, object], bool]:
+        def compare_and_count(before: object, now: object) -> bool:
+            nonlocal count
+            count += 1
+            return compare(before, now)
+
+        return compare_and_count
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journals, "is_", counting(operator.is_))
+        patched.setattr(snapshots, "is_", counting(operator.is_))
+        patched.setattr(snapshots, "is_not", counting(operator.is_not))
+        run.mark(POST)
+    return count
+
+
+def test_a_key_and_its_value_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether nothing has changed, or one value, or one key has come."""
+    store = SHAPES["keys"](1_000)
+    run = Listener(Journal(store, LIMIT))
+    assert comparisons_of(run, monkeypatch) == 2_000
+    store["500"] = "new"
+    assert comparisons_of(run, monkeypatch) == 2_000
+    store["more"] = 1
+    assert comparisons_of(run, monkeypatch) == 2_000
+    del store["0"]
+    assert comparisons_of(run, monkeypatch) < 6_000
+
+
+def test_a_history_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each message as often when one has come as when none has."""
+    store = SHAPES["messages"](1_000)
+    run = Listener(Journal(store, LIMIT))
+    for turn in range(3):
+        assert comparisons_of(run, monkeypatch) == 2 + 5 * (1_000 + turn)
+        store["history"].append({"role": "user", "n": turn})
+        assert comparisons_of(run, monkeypatch) <= 20 + 5 * (1_000 + turn)
+    assert len(run.told) == 3
+
+
+def test_one_of_many_lists_that_grows_costs_as_much_as_itself() -> None:
+    """Once it is known to grow, the others are not looked through for it again."""
+
+    def grow(size: int) -> int:
+        store = SHAPES["keys of lists"](size)
+        run = Listener(Journal(store, LIMIT))
+        store["0"].append("first")
+        run.mark(POST)
+        store["0"].append("more")
+        return calls_of(lambda: run.mark(POST))
+
+    assert grow(10) == grow(1_000)
 
 
 def test_opening_a_store_costs_its_size_and_not_more() -> None:

@@ -27,6 +27,7 @@ from opentelemetry.instrumentation.pocketflow.capture.preview import (
     dumps,
     key_text,
     preview,
+    preview_text,
     shape,
     size_in_bytes,
 )
@@ -443,3 +444,16 @@ def test_long_texts_end_in_an_ellipsis(text: str, limit: int) -> None:
         assert cut.endswith("…")
     elif text.isascii():
         assert cut == text
+
+
+TEXTS = st.text(max_size=60) | st.sampled_from(
+    ["", KEY, f"password={KEY}", "token: hunter22", '"' * 50, "\ud800" * 9, "é" * 40, "x" * 500]
+)
+NUMBERS = st.integers(-(2**130), 2**130) | st.sampled_from([True, False, None, 0.5, math.nan])
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS | NUMBERS | VALUES, st.integers(0, 120))
+def test_a_preview_as_text(value: Any, budget: int) -> None:
+    """What needs no walk is shown as if there had been one."""
+    assert preview_text(value, REDACTOR, budget) == dumps(preview(value, REDACTOR, budget))

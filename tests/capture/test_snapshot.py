@@ -272,9 +272,11 @@ def test_a_dict_that_changes_while_it_is_read(changing: dict[int, Any]) -> None:
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="no collection while a builtin iterates")
-def test_a_dict_that_could_not_be_read_is_told_as_a_whole(changing: dict[int, Any]) -> None:
-    """Though it has as many keys as before, by the time it can."""
-    value = {"inner": changing}
+def test_an_object_that_could_not_be_read_is_told_as_a_whole(changing: dict[Any, Any]) -> None:
+    """Though it has as many fields as before, by the time it can."""
+    record = Data(0, 0)
+    record.__dict__ = changing
+    value = {"inner": record}
     taken = snapshot(value)
     gc.set_threshold(0)
     assert taken.root.children[0].is_unread

@@ -138,7 +138,7 @@ FAULTS: list[tuple[Any, str]] = [
     (runs, "StoreWatch"),
     (runs, "action_text"),
     (runs, "describe"),
-    (runs, "preview"),
+    (runs, "preview_text"),
     (runs, "size_of"),
     (runs.NodeRun, "start_attributes"),
     (session.Session, "name_of"),

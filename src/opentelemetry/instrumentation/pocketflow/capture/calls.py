@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextvars
 from contextlib import suppress
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as context_api
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
     from contextvars import Token
     from types import CodeType, TracebackType
 
@@ -54,24 +55,68 @@ class Scope:
         """The call has raised."""
 
 
-def call(
-    scope: Scope, wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    """Calls a function inside a scope."""
-    __tracebackhide__ = True  # pytest shows the program's frames, not this one
-    scope.enter()
-    token = attach(scope.context)
-    try:
-        result = (scope.target or wrapped)(*args, **kwargs)
-    except BaseException as exc:
+class Caller:
+    """Stands in place of a function of the user's program, and calls it inside a scope."""
+
+    is_async = False
+
+    def safely_open(
+        self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Scope | None:
+        """The scope of a call; None where the call is only passed on. Never raises."""
+        raise NotImplementedError
+
+    # One frame of ours for each call of the program's: programs may be close to the recursion
+    # limit, and what stands here is run several times for each node.
+
+    def __call__(
+        self,
+        wrapped: Callable[..., Any],
+        instance: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Called by wrapt in place of the function."""
+        __tracebackhide__ = True  # pytest shows the program's frames, not this one
+        if instance is None and args:  # somebody took the method unbound
+            instance, args = args[0], args[1:]
+            wrapped = MethodType(wrapped, instance)
+        scope = self.safely_open(instance, args, kwargs)
+        if scope is None:
+            return wrapped(*args, **kwargs)
+        if scope.again:
+            scope.target = self._again(scope, wrapped, instance)
+        if self.is_async:
+            return _named_like(wrapped, call_async(scope, wrapped, args, kwargs))
+        scope.enter()
+        token = attach(scope.context)
+        try:
+            result = (scope.target or wrapped)(*args, **kwargs)
+        except BaseException as exc:
+            scope.leave()
+            detach(token)
+            scope.raised(exc)
+            raise
         scope.leave()
         detach(token)
-        scope.raised(exc)
-        raise
-    scope.leave()
-    detach(token)
-    scope.returned(result)
-    return result
+        scope.returned(result)
+        return result
+
+    def _again(self, scope: Scope, wrapped: Callable[..., Any], instance: Any) -> Any:
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            if scope.context is None:  # the scope could not be opened
+                return wrapped(*args, **kwargs)
+            return self(wrapped, instance, args, kwargs)
+
+        return ask
+
+
+def _named_like(
+    function: Callable[..., Any], coroutine: Coroutine[Any, Any, Any]
+) -> Coroutine[Any, Any, Any]:
+    """A coroutine that is never awaited is reported by its name: it stays the user's."""
+    coroutine.__name__, coroutine.__qualname__ = function.__name__, function.__qualname__
+    return coroutine
 
 
 async def call_async(
@@ -116,13 +161,13 @@ def detach(token: Token[Context] | None) -> None:
         context_api.detach(token)
 
 
-_CALLS: Final[tuple[CodeType, ...]] = (call.__code__, call_async.__code__)
+_CALLS: Final[tuple[CodeType, ...]] = (Caller.__call__.__code__, call_async.__code__)
 
 
 def scopes_left(exc: BaseException) -> Iterator[Scope]:
     """The scopes that an exception has left, outermost first.
 
-    Its own traceback tells: it names each frame of `call` that the exception went through. So
+    Its own traceback tells: it names each frame of a `Caller` that the exception went through. So
     nothing has to be kept, not even for exceptions that cross tasks or are raised again later.
     """
     tb: TracebackType | None = exc.__traceback__

@@ -192,13 +192,14 @@ def params_of(node: object) -> dict[str, Any] | None:
 
 def hides_its_run(node: object, facts: ClassFacts) -> bool:
     """Does a `_run` of the user's class, or of the object itself, take the framework's place?"""
-    own = reading.instance_dict(node) or {}
-    return facts.own_run or any(name in own for name in _HOOKED_RUNS)
-
-
-def max_retries_of(node: object) -> int | None:
-    """A node's `max_retries`; None where it is not a plain number of the node itself."""
+    if facts.own_run:
+        return True
     own = reading.instance_dict(node)
+    return own is not None and ("_run" in own or "_run_async" in own)
+
+
+def max_retries_of(own: dict[str, Any] | None) -> int | None:
+    """`max_retries` in a node's own dict; None where it is not a plain number there."""
     allowed = own.get("max_retries") if own is not None else None
     return allowed if type(allowed) is int else None
 

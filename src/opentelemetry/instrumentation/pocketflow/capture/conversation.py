@@ -180,8 +180,10 @@ def current_conversation(context: Context | None = None) -> Conversation | None:
     Args:
         context: where to look; the current context if None.
     """
-    found = context_api.get_value(_KEY, context)
-    return found if isinstance(found, Conversation) else None
+    if context is None:
+        context = context_api.get_current()
+    found: Any = context.get(_KEY)
+    return found
 
 
 def with_received(context: Context) -> Context:

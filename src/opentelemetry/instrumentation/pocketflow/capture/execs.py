@@ -87,12 +87,14 @@ class TracedAttempts(AttemptListener):
     def on_begin(self) -> None:
         """An attempt begins; what it calls belongs to its span."""
         self._wait, self._error_type, self._cancelled, self._ended_at = None, None, False, None
-        self._usage = None
+        self._usage = self._recorded = None
         traced = self._around is not None and self._run.allowed not in {None, 1}
         account = self._account
-        inner = None if account is None else account.begin_attempt(has_span=traced)
         if not traced:
+            if account is not None:
+                account.expect_attempt()
             return
+        inner = None if account is None else account.begin_attempt(has_span=True)
         if self.made == 1 and self._around is not None and self._run.allowed is not None:
             # Told again at the end; here for those who watch the span while it runs.
             self._around.set_attribute(semconv.NODE_MAX_RETRIES, self._run.allowed)
@@ -151,10 +153,13 @@ class TracedAttempts(AttemptListener):
 
     def record(self, *, answered: bool) -> Attempts:
         """What there is to tell, and whether the call has answered."""
+        if answered:
+            self._recorded = None  # its traceback leads back here
         fallback = self.fallback and answered
         waited = self.waited_ns / 1e9
         return Attempts(self.made, self._run.allowed, fallback, waited)
 
+    @guarded(None)
     def leave(self) -> None:
         """The attempt's span is no longer current."""
         token, self._token = self._token, None
@@ -210,7 +215,6 @@ class ExecScope(Scope):
             self.context = set_span_in_context(self._phase, context_api.get_current())
         run.exec_begins()
 
-    @guarded(None)
     def leave(self) -> None:
         """Contexts are left in the reverse of the order in which they were entered."""
         if self._attempts is not None:
@@ -220,8 +224,8 @@ class ExecScope(Scope):
     def returned(self, result: object) -> None:
         """`exec` has answered."""
         run = self._run
-        if not self._is_batch and run.account is not None:
-            run.look_for_calls(result, self._value, run.account.inner or run.account)
+        if not self._is_batch:
+            run.look_for_calls(result, self._value, run.account)
         self._end(None)
         self._run.set_output(result)
         self._run.post_begins()
@@ -233,15 +237,13 @@ class ExecScope(Scope):
         self.recorded = self._attempts is not None and self._attempts.has_recorded(exc)
 
     def _begin_attempts(self, run: NodeRun) -> None:
-        if self._observable is not None:
-            run.allowed = classes.max_retries_of(self._node)
-            if may_retry(run, self._node):
-                span = run.span if run.recording else None
-                self._attempts = TracedAttempts(run, run.account, span)
-                self.target = bind(self._observable, self._node, self._attempts)
-                return
+        if self._observable is not None and may_retry(run, self._node):
+            span = run.span if run.recording else None
+            self._attempts = TracedAttempts(run, run.account, span)
+            self.target = bind(self._observable, self._node, self._attempts)
+            return
         if run.account is not None:
-            run.account.begin_attempt(has_span=False)
+            run.account.expect_attempt()
 
     def _end(self, exc: BaseException | None) -> None:
         attempts, run = self._attempts, self._run
@@ -313,15 +315,13 @@ class ItemScope(Scope):
             ledger = run.account.ledger
             self._account = Account(ledger, run.account, is_run=False, has_span=has_span)
             self.context = with_account(self._account, around)
-        run.allowed = classes.max_retries_of(self._node)
-        if self._observable is not None and may_retry(run, self._node):
+        if may_retry(run, self._node) and self._observable is not None:
             none_wanted = run.session.config.max_batch_items == 0 or not run.recording
             late = _no_span if none_wanted else self._open_late
             self._attempts = TracedAttempts(run, self._account, self._span, late)
             self.target = bind(self._observable, self._node, self._attempts)
         self._node = None
 
-    @guarded(None)
     def leave(self) -> None:
         """Contexts are left in the reverse of the order in which they were entered."""
         if self._attempts is not None:
@@ -331,8 +331,7 @@ class ItemScope(Scope):
     def returned(self, result: object) -> None:
         """The item is done."""
         self._batch.done += 1
-        if (account := self._account) is not None:
-            self._run.look_for_calls(result, self._value, account.inner or account)
+        self._run.look_for_calls(result, self._value, self._account)
         attempts = self._end_attempts(None)
         usage = self._close_account(failed=False)
         try:
@@ -414,16 +413,18 @@ class ItemScope(Scope):
 
     def _end_span(self) -> None:
         self._value = self._input = None
+        self._attempts = self.target = None  # they lead back here
         if self._span is not None:
             self._span.end()
 
 
 def may_retry(run: NodeRun, node: object) -> bool:
-    """Can there be more to tell of the attempts than that there was one?"""
-    if run.allowed != 1 or run.facts.own_fallback:
+    """Can there be more to tell of the attempts than that there was one? Notes how many may be."""
+    own = instance_dict(node)
+    run.allowed = classes.max_retries_of(own)
+    if run.allowed != 1 or own is None or run.facts.own_fallback:
         return True
-    own = instance_dict(node) or {}
-    return not FALLBACK.isdisjoint(own)
+    return any(name in own for name in FALLBACK)
 
 
 def bind(function: Any, node: object, attempts: AttemptListener) -> Any:

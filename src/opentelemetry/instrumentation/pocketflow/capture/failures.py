@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import linecache
 import traceback
+from collections import deque
+from itertools import starmap
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
@@ -14,13 +18,15 @@ from opentelemetry.instrumentation.pocketflow.capture import preview, reading
 from opentelemetry.instrumentation.pocketflow.record import Failure
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
     from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
 
 _OWN_FILES: Final = (str(Path(__file__).parents[1]), str(Path(wrapt.__file__).parent))
 _MAX_FRAMES: Final = 40
 _MAX_CAUSES: Final = 4
+_SECONDS_UNCHECKED: Final = 1.0
+_MAX_FILES: Final = 1_000
 _SEEN_TIMES: Final = 4
 """How much of a long message is looked at, in lengths of what is shown."""
 _GROUP: Final[Any] = getattr(builtins, "BaseExceptionGroup", None)
@@ -99,15 +105,46 @@ def _cause(exc: BaseException) -> tuple[BaseException | None, str]:
 
 
 def _frames(tb: TracebackType | None, *, values: bool) -> str:
-    summary = traceback.StackSummary.extract(
+    frames = deque(
         (
             (frame, line)
             for frame, line in traceback.walk_tb(tb)
             if not frame.f_code.co_filename.startswith(_OWN_FILES)
         ),
-        limit=-_MAX_FRAMES,
-        lookup_lines=values,
+        maxlen=_MAX_FRAMES,
     )
     if values:
-        return "".join(summary.format())
-    return "".join(f'  File "{f.filename}", line {f.lineno}, in {f.name}\n' for f in summary)
+        return "".join(traceback.StackSummary.from_list(list(starmap(_summary, frames))).format())
+    codes = ((frame.f_code, line) for frame, line in frames)
+    return "".join(f'  File "{c.co_filename}", line {n}, in {c.co_name}\n' for c, n in codes)
+
+
+def _summary(frame: FrameType, line: int) -> traceback.FrameSummary:
+    """One line of a traceback, as `StackSummary.extract` makes it."""
+    file = frame.f_code.co_filename
+    linecache.lazycache(file, frame.f_globals)
+    _files.check(file)
+    return traceback.FrameSummary(file, line, frame.f_code.co_name, lookup_line=False)
+
+
+class _Files:
+    """Has Python look from time to time whether files whose lines it knows have changed.
+
+    It asks the file system, which for each failure would take longer than all else in it.
+    """
+
+    def __init__(self) -> None:
+        self._checked: dict[str, float] = {}
+
+    def check(self, file: str) -> None:
+        """Forgets the lines of a file that has changed, if it was not looked at just now."""
+        now = monotonic()
+        if now - self._checked.get(file, -_SECONDS_UNCHECKED) < _SECONDS_UNCHECKED:
+            return
+        if len(self._checked) >= _MAX_FILES:
+            self._checked.clear()
+        self._checked[file] = now
+        linecache.checkcache(file)
+
+
+_files: Final = _Files()

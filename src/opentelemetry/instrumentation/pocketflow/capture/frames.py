@@ -32,7 +32,16 @@ class Frame(Scope):
     in tasks, and in threads that were given a copy of the context.
     """
 
-    __slots__ = ("account", "metering", "parent", "recording", "session", "span", "watch")
+    __slots__ = (
+        "account",
+        "metering",
+        "observed",
+        "parent",
+        "recording",
+        "session",
+        "span",
+        "watch",
+    )
 
     def __init__(self, session: Session, parent: Frame | None) -> None:
         super().__init__()
@@ -42,6 +51,8 @@ class Frame(Scope):
         self.recording = False
         self.metering = False if parent is None else parent.metering
         """Is anybody listening to metrics? They count what is not sampled, too."""
+        self.observed = self.metering
+        """Is there anything to be told of it?"""
         self.account: Account | None = None if parent is None else parent.account
         """What answers for the model calls that are made here."""
         self.watch: StoreWatch | None = None
@@ -50,12 +61,8 @@ class Frame(Scope):
         """Prepares the context in which this frame and its span are current."""
         self.span = span
         self.recording = span.is_recording()
+        self.observed = self.recording or self.metering
         self.context = context_api.set_value(_FRAME_KEY, self, set_span_in_context(span, around))
-
-    @property
-    def observed(self) -> bool:
-        """Is there anything to be told of it?"""
-        return self.recording or self.metering
 
     def watch_around(self) -> StoreWatch | None:
         """The watch of the nearest run that is this frame or around it."""
@@ -82,10 +89,23 @@ class Frame(Scope):
         self.span.end(end_time)
 
 
+class IdleFrame(Frame):
+    """What is current in a run of which nobody could be told anything, as long as that is so."""
+
+    __slots__ = ()
+
+    @guarded(None)
+    def enter(self) -> None:
+        """The run begins."""
+        self.context = context_api.set_value(_FRAME_KEY, self)
+
+
 def current_frame(context: Context | None = None) -> Frame | None:
     """The innermost frame in a context, or in the current one."""
-    frame = context_api.get_value(_FRAME_KEY, context)
-    return frame if isinstance(frame, Frame) else None
+    if context is None:
+        context = context_api.get_current()
+    frame: Any = context.get(_FRAME_KEY)
+    return frame
 
 
 def with_account(account: Account, around: Context) -> Context:
@@ -93,15 +113,21 @@ def with_account(account: Account, around: Context) -> Context:
     return context_api.set_value(_ACCOUNT_KEY, account, around)
 
 
-def current_account(context: Context | None = None) -> Account | None:
-    """What answers for a model call that is made in a context, or in the current one."""
+@guarded(cast("Account | None", None))
+def current_account() -> Account | None:
+    """What answers for a model call that is made now."""
+    return account_in(context_api.get_current())
+
+
+def account_in(context: Context) -> Account | None:
+    """What answers for a model call that is made in a context."""
     frame = current_frame(context)
     if frame is None or frame.account is None:
         return None
-    own = cast("Account | None", context_api.get_value(_ACCOUNT_KEY, context))
+    own: Any = context.get(_ACCOUNT_KEY)
     # It stands for its own run only: below it, other runs have accounts of their own.
     account = own if own is not None and own.is_in(frame.account) else frame.account
-    return account.inner or account
+    return account.innermost()
 
 
 # A fault in them costs what the calls used, and not all else that a span tells.

@@ -52,7 +52,8 @@ class Graph:
 
     def id_of(self, node: object) -> str:
         """The id of a node or of a copy of it; nodes that the walk did not meet get a new one."""
-        key = _key_of(node)
+        successors = classes.successors_of(node)
+        key = node if successors is None else successors
         known = self._ids.get(id(key))
         return known if known is not None else self._name(node, key)
 
@@ -70,25 +71,22 @@ class Graph:
             return None
         edges: list[tuple[str, str, str]] = []
         first = self.id_of(start)
-        pending = deque([start])
+        pending = deque([(first, classes.successors_of(start))])
         while pending:
-            node = pending.popleft()
-            source = self.id_of(node)
-            for action, target in list((classes.successors_of(node) or {}).items()):
+            source, successors = pending.popleft()
+            for action, target in list((successors or {}).items()):
                 if target is None:
                     continue
-                new = id(_key_of(target)) not in self._ids
-                if new and len(self._keys) >= _MAX_NODES:
-                    continue
-                edges.append((source, _action_text(action), self.id_of(target)))
-                if new:
-                    pending.append(target)
+                following = classes.successors_of(target)
+                key = target if following is None else following
+                known = self._ids.get(id(key))
+                if known is None:
+                    if len(self._keys) >= _MAX_NODES:
+                        continue
+                    known = self._name(target, key)
+                    pending.append((known, following))
+                edges.append((source, _action_text(action), known))
         return Description(first, tuple(self._ids.values()), tuple(edges))
-
-
-def _key_of(node: object) -> object:
-    successors = classes.successors_of(node)
-    return node if successors is None else successors
 
 
 def _action_text(action: object) -> str:

@@ -8,16 +8,16 @@ hides it from its hook; then the run is opened one step further out, by the flow
 from __future__ import annotations
 
 from inspect import iscoroutinefunction
-from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
+from opentelemetry import context as context_api
 from opentelemetry.instrumentation.pocketflow.capture import classes
 from opentelemetry.instrumentation.pocketflow.capture.attempts import is_observable
-from opentelemetry.instrumentation.pocketflow.capture.calls import Scope, call, call_async
+from opentelemetry.instrumentation.pocketflow.capture.calls import Caller, Scope
 from opentelemetry.instrumentation.pocketflow.capture.execs import ExecScope, ItemScope
-from opentelemetry.instrumentation.pocketflow.capture.frames import current_frame
+from opentelemetry.instrumentation.pocketflow.capture.frames import IdleFrame, current_frame
 from opentelemetry.instrumentation.pocketflow.capture.routes import RouteScope, open_run
 from opentelemetry.instrumentation.pocketflow.capture.runs import (
     BatchState,
@@ -27,15 +27,16 @@ from opentelemetry.instrumentation.pocketflow.capture.runs import (
 from opentelemetry.instrumentation.pocketflow.guard import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from opentelemetry.instrumentation.pocketflow.capture.frames import Frame
     from opentelemetry.instrumentation.pocketflow.capture.session import Session
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
 
-class Hook:
+class Hook(Caller):
     """What a wrapper around one method of the framework does.
 
     Args:
@@ -44,76 +45,76 @@ class Hook:
         owner: the class that defines it.
     """
 
+    begins_runs = False
+    """Is it around a method that runs a node or flow from beginning to end?"""
+
     def __init__(self, session: Session, method: Any, owner: type) -> None:
         self.session = session
         self.method = method
         self.owner = owner
         self.is_async = iscoroutinefunction(method)
 
-    def open(self, instance: object, args: Args, kwargs: Kwargs) -> Scope | None:
-        """The scope of a call; None where the call is only passed on."""
+    def open(
+        self, frame: Frame | None, instance: object, args: Args, kwargs: Kwargs
+    ) -> Scope | None:
+        """The scope of a call inside a frame; None where the call is only passed on."""
         raise NotImplementedError
-
-    def __call__(
-        self, wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: Kwargs
-    ) -> Any:
-        """Called by wrapt in place of the method."""
-        __tracebackhide__ = True
-        wrapped, instance, args = bound(wrapped, instance, args)
-        scope = self.safely_open(instance, args, kwargs)
-        if scope is None:
-            return wrapped(*args, **kwargs)
-        if scope.again:
-            scope.target = self._again(scope, wrapped, instance)
-        if not self.is_async:
-            return call(scope, wrapped, args, kwargs)
-        coroutine = call_async(scope, wrapped, args, kwargs)
-        # A coroutine that is never awaited is reported by its name: it stays the user's.
-        coroutine.__name__, coroutine.__qualname__ = wrapped.__name__, wrapped.__qualname__
-        return coroutine
-
-    def _again(self, scope: Scope, wrapped: Callable[..., Any], instance: Any) -> Any:
-        def ask(*args: Any, **kwargs: Any) -> Any:
-            if scope.context is None:  # the scope could not be opened
-                return wrapped(*args, **kwargs)
-            return self(wrapped, instance, args, kwargs)
-
-        return ask
 
     @guarded(cast("Scope | None", None))
     def safely_open(self, instance: object, args: Args, kwargs: Kwargs) -> Scope | None:
         """Like `open`, but never raises, and opens nothing where tracing is off."""
-        if not self.session.active or not is_instrumentation_enabled():
+        if not self.session.active:
             return None
-        return self.open(instance, args, kwargs)
+        context = context_api.get_current()
+        frame = current_frame(context)
+        if isinstance(frame, IdleFrame) and frame.session is self.session:
+            # The program may have set up an SDK since; where a run begins, that is worth a look.
+            if not self.begins_runs or not self.session.may_record():
+                return None
+            frame = None
+        elif frame is None and self.session.is_idle():
+            return IdleFrame(self.session, None) if self.begins_runs else None
+        # Where the frame's own context is current, nothing was turned off inside of it.
+        own = frame is not None and frame.context is context
+        if not own and not is_instrumentation_enabled():
+            return None
+        return self.open(frame, instance, args, kwargs)
 
-    def outer_run(self, node: object, store: object, *, claimable: bool = False) -> NodeRun | None:
+    def outer_run(
+        self, frame: Frame | None, node: object, store: object, *, claimable: bool = False
+    ) -> NodeRun | None:
         """A run for a call that comes without one; None where the class is skipped."""
-        if self.session.prepared(type(node)).facts.skipped:
-            return None
-        return open_run(self.session, node, store, current_frame(), claimable=claimable)
+        return open_run(self.session, node, store, frame, claimable=claimable)
 
 
 class RunHook(Hook):
     """`_run` and `_run_async`: one run."""
 
-    def open(self, instance: object, args: Args, kwargs: Kwargs) -> Scope | None:
-        """The scope of a call; None where the call is only passed on."""
-        frame = current_frame()
+    begins_runs = True
+
+    def open(
+        self, frame: Frame | None, instance: object, args: Args, kwargs: Kwargs
+    ) -> Scope | None:
+        """The scope of a call inside a frame; None where the call is only passed on."""
         if isinstance(frame, NodeRun) and frame.claim(instance):
             return None
-        return self.outer_run(instance, argument(args, kwargs, 0, "shared"))
+        return self.outer_run(frame, instance, argument(args, kwargs, 0, "shared"))
 
 
 class EntryHook(Hook):
     """`run` and `run_async`: opens the run where the user's own `_run` would hide it."""
 
-    def open(self, instance: object, args: Args, kwargs: Kwargs) -> Scope | None:
-        """The scope of a call; None where the call is only passed on."""
+    begins_runs = True
+
+    def open(
+        self, frame: Frame | None, instance: object, args: Args, kwargs: Kwargs
+    ) -> Scope | None:
+        """The scope of a call inside a frame; None where the call is only passed on."""
         facts = self.session.prepared(type(instance)).facts
         if not classes.hides_its_run(instance, facts):
             return None
-        return self.outer_run(instance, argument(args, kwargs, 0, "shared"), claimable=True)
+        store = argument(args, kwargs, 0, "shared")
+        return self.outer_run(frame, instance, store, claimable=True)
 
 
 class ExecHook(Hook):
@@ -124,14 +125,15 @@ class ExecHook(Hook):
         self._is_batch = "Batch" in owner.__name__
         self._observable = method if is_observable(method) else None
 
-    def open(self, instance: object, args: Args, kwargs: Kwargs) -> Scope | None:
-        """The scope of a call; None where the call is only passed on."""
-        frame = current_frame()
-        value = argument(args, kwargs, 0, "items" if self._is_batch else "prep_res")
+    def open(
+        self, frame: Frame | None, instance: object, args: Args, kwargs: Kwargs
+    ) -> Scope | None:
+        """The scope of a call inside a frame; None where the call is only passed on."""
         if not isinstance(frame, NodeRun) or not frame.is_for(instance):
-            return again(self.outer_run(instance, None))
+            return again(self.outer_run(frame, instance, None))
         if not frame.observed:
             return None
+        value = argument(args, kwargs, 0, "items" if self._is_batch else "prep_res")
         if frame.batch is not None and not self._is_batch:
             return ItemScope(frame, frame.batch, instance, value, self._observable)
         return ExecScope(frame, instance, value, self._observable, is_batch=self._is_batch)
@@ -140,9 +142,10 @@ class ExecHook(Hook):
 class OrchHook(Hook):
     """`_orch` and `_orch_async`: one way through a flow."""
 
-    def open(self, instance: object, args: Args, kwargs: Kwargs) -> Scope | None:
-        """The scope of a call; None where the call is only passed on."""
-        frame = current_frame()
+    def open(
+        self, frame: Frame | None, instance: object, args: Args, kwargs: Kwargs
+    ) -> Scope | None:
+        """The scope of a call inside a frame; None where the call is only passed on."""
         store = argument(args, kwargs, 0, "shared")
         params: Mapping[str, Any] | None = argument(args, kwargs, 1, "params")
         if isinstance(frame, FlowRun) and frame.is_for(instance):
@@ -151,75 +154,71 @@ class OrchHook(Hook):
             if frame.facts.is_batch_flow or params is not None:
                 frame.batch = frame.batch or BatchState(of_nodes=False)
             return RouteScope(self.session, instance, frame, store, frame, params)
-        outer = self.outer_run(instance, store)
+        outer = self.outer_run(frame, instance, store)
         if outer is not None:
             return again(outer)
         return RouteScope(self.session, instance, None, store, frame, params)
 
 
-class NextHook(Hook):
-    """`get_next_node`: tells a route what follows."""
+class TellingHook(Hook):
+    """Opens nothing, and tells the routes here of a call that has returned."""
 
     def __call__(
         self, wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: Kwargs
     ) -> Any:
         """Called by wrapt in place of the method."""
         __tracebackhide__ = True
-        wrapped, instance, args = bound(wrapped, instance, args)
-        successor = wrapped(*args, **kwargs)
-        self._tell(instance, args, kwargs, successor)
-        return successor
+        result = wrapped(*args, **kwargs)
+        if instance is None and args:  # somebody took the method unbound
+            instance, args = args[0], args[1:]
+        self.tell(instance, args, kwargs, result)
+        return result
+
+    def tell(self, instance: object, args: Args, kwargs: Kwargs, result: object) -> None:
+        """The method has returned. Never raises."""
+        raise NotImplementedError
+
+
+class NextHook(TellingHook):
+    """`get_next_node`: tells a route what follows."""
 
     @guarded(None)
-    def _tell(self, flow: object, args: Args, kwargs: Kwargs, successor: object) -> None:
+    def tell(self, instance: object, args: Args, kwargs: Kwargs, result: object) -> None:
+        """The flow has chosen the node that follows."""
         for route in routes_here():
-            if route.is_of(flow):
+            if route.is_of(instance):
                 node = argument(args, kwargs, 0, "curr")
-                route.follow(node, argument(args, kwargs, 1, "action"), successor)
+                route.follow(node, argument(args, kwargs, 1, "action"), result)
                 return
 
 
-class ParamsHook(Hook):
+class ParamsHook(TellingHook):
     """`set_params`: the last that a flow does with a node before it calls the node's `_run`."""
 
-    def __call__(
-        self, wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: Kwargs
-    ) -> Any:
-        """Called by wrapt in place of the method."""
-        __tracebackhide__ = True
-        wrapped, instance, args = bound(wrapped, instance, args)
-        result = wrapped(*args, **kwargs)
-        self._tell(instance)
-        return result
-
     @guarded(None)
-    def _tell(self, node: object) -> None:
-        for route in routes_here():
-            route.open_if_hidden(node)
-            return
+    def tell(self, instance: object, args: Args, kwargs: Kwargs, result: object) -> None:
+        """The node has been given its params."""
+        del args, kwargs, result
+        routes = routes_here()
+        facts = self.session.prepared(type(instance)).facts if routes else None
+        if facts is not None and classes.hides_its_run(instance, facts):
+            routes[0].open_hidden(instance)
 
 
-def routes_here() -> Iterator[RouteScope]:
+def routes_here() -> Sequence[RouteScope]:
     """The routes that may be followed just here, innermost first: not those around a node."""
     frame = current_frame()
     if isinstance(frame, RouteScope):
-        yield frame
-    elif isinstance(frame, NodeRun):
+        return (frame,)
+    routes: list[RouteScope] = []
+    if isinstance(frame, NodeRun):
         own = frame.own_route if isinstance(frame, FlowRun) else None
         if isinstance(own, RouteScope):
-            yield own
+            routes.append(own)
         # A run that a route has opened is current until the route is asked what follows.
         if isinstance(frame.parent, RouteScope) and frame.parent.has_opened(frame):
-            yield frame.parent
-
-
-def bound(
-    wrapped: Callable[..., Any], instance: object, args: Args
-) -> tuple[Callable[..., Any], object, Args]:
-    """Method, instance and arguments of a call, also where somebody took the method unbound."""
-    if instance is not None or not args:
-        return wrapped, instance, args
-    return MethodType(wrapped, args[0]), args[0], args[1:]
+            routes.append(frame.parent)
+    return routes
 
 
 def argument(args: Args, kwargs: Kwargs, position: int, name: str) -> Any:

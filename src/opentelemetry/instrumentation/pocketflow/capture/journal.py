@@ -17,7 +17,6 @@ from opentelemetry.instrumentation.pocketflow.capture.reading import (
     CONTAINERS,
     Kind,
     dict_keys,
-    dict_len,
     dict_values,
 )
 from opentelemetry.instrumentation.pocketflow.capture.snapshot import (
@@ -26,6 +25,8 @@ from opentelemetry.instrumentation.pocketflow.capture.snapshot import (
     Flat,
     Node,
     Snapshot,
+    containers_in,
+    differing_places,
     key_token,
     match_keys,
     same_objects,
@@ -33,7 +34,7 @@ from opentelemetry.instrumentation.pocketflow.capture.snapshot import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from opentelemetry.instrumentation.pocketflow.capture.snapshot import Around, Path
 
@@ -53,6 +54,9 @@ _ids = count(1)
 # Runs begin and end in several threads. Reentrant, since a collected object's finalizer may start
 # a flow wherever something is allocated.
 _tree_lock = threading.RLock()
+
+_MAX_LOOSE: Final = 4
+"""Containers that are checked one by one, so that the others need not be laid out anew."""
 
 _MAX_WRITERS: Final = 512
 """Paths of which the last writer is remembered, to notice conflicts."""
@@ -115,7 +119,11 @@ class Branch:
             branch = branch.parent
 
     def _forks_around(self) -> int:
-        return sum(around.forks for around in self.around())
+        forks, around = 0, self.parent
+        while around is not None:
+            forks += around.forks
+            around = around.parent
+        return forks
 
 
 class Journal:
@@ -146,11 +154,16 @@ class Journal:
         self._items: list[Any] = []
         self._snapshots: dict[object, Snapshot] = {}
         """Of the containers at the top level, by what stands for their keys."""
+        self._loose: dict[object, Snapshot] = {}
+        """Those of them that have changed of late: what changes will change again."""
         self._flat: Flat | None = None
-        """All nodes of these; None where it has to be laid out anew."""
-        if not self._has_names:
-            self._watch(None, store, (), ())
-        self._look()  # a first look: what it finds is where the journal begins
+        """All nodes of the others; None where it has to be laid out anew."""
+        self._views: tuple[Collection[Any], ...] = ()
+        """The values and the keys of a store that is a dict."""
+        if self._kind is Kind.DICT:
+            self._views = dict_values(store), dict_keys(store)
+        self._begin()
+        self._lay_out()
 
     @property
     def unwatched(self) -> int:
@@ -163,8 +176,10 @@ class Journal:
             return self._snapshots[None].root
         node = Node(self.store, self._kind)
         node.keys, node.items, node.length = self._keys, self._items, len(self._items)
-        snapshots = [self._snapshots.get(key_token(key)) for key in self._keys]
-        node.children = {place: s.root for place, s in enumerate(snapshots) if s is not None}
+        for place, _, _ in containers_in(node.items):
+            snapshot = self._snapshots.get(key_token(node.keys[place]))
+            if snapshot is not None:
+                node.children[place] = snapshot.root
         return node
 
     def mark(self, branch: Branch, phase: str, render: Callable[[list[Credited]], None]) -> None:
@@ -192,7 +207,7 @@ class Journal:
         self._busy = True
         self.store = None
         self._keys, self._items, self._snapshots, self._writers = [], [], {}, {}
-        self._flat = None
+        self._flat, self._loose, self._views = None, {}, ()
 
     def _credit(self, branch: Branch, phase: str, changes: list[Change]) -> list[Credited]:
         concurrent = branch.is_concurrent()
@@ -207,7 +222,9 @@ class Journal:
         return credited
 
     def _note_writer(self, branch: Branch, path: Path) -> None:
-        key = tuple(key_token(step) for step in path)
+        # The usual path is what stands for it.
+        simple = len(path) == 1 and type(path[0]) is str
+        key = path if simple else tuple([key_token(step) for step in path])
         other, _ = self._writers.pop(key, (branch, path))
         self._writers[key] = branch, path  # the path keeps its keys, and so their ids, alive
         if other is not branch and _overlap(branch, other):
@@ -216,6 +233,22 @@ class Journal:
                 other.conflicts[key] = path
         if len(self._writers) > _MAX_WRITERS:
             self._writers.pop(next(iter(self._writers)))
+
+    def _begin(self) -> None:
+        """A first look: what it finds is no change."""
+        if not self._has_names:
+            self._watch(None, self.store, (), ())
+            return
+        try:
+            keys, self._items = reading.contents_of(self.store, self._kind)
+        except RuntimeError:  # another thread changes its size just now: the next mark sees it
+            return
+        self._keys = keys or []
+        for place, item, kind in containers_in(self._items):
+            key = self._keys[place]
+            self._snapshots[key_token(key)] = Snapshot(
+                item, kind, (key,), (self.store,), self._budget
+            )
 
     def _look(self) -> list[Change]:
         """The changes since the last look; what is found now is where the next one begins."""
@@ -227,42 +260,46 @@ class Journal:
             # What has been replaced or removed is not told twice; and a snapshot is not updated
             # again before its changes are rendered, since they show its nodes.
             if self._snapshots.get(token) is snapshot and snapshot.root.value is value:
-                changes += self._update(snapshot, value)
+                changes += self._update(token, snapshot, value)
         if self._flat is None:
             self._lay_out()
         return changes
 
     def _changed_inside(self) -> list[tuple[object, Snapshot, object]]:
         """The snapshots of values that have changed in place, with their keys' tokens."""
-        if self._flat is not None and self._flat.same():
-            return []
-        snapshots = self._snapshots.items()
-        return [(token, s, s.root.value) for token, s in snapshots if not s.unchanged()]
+        settled = self._flat is not None and self._flat.same()
+        suspects = self._loose if settled else self._snapshots
+        return [(token, s, s.root.value) for token, s in suspects.items() if not s.unchanged()]
 
     def _lay_out(self) -> None:
         self._flat = Flat()
-        for snapshot in self._snapshots.values():
-            self._flat.add(snapshot.root)
-            self._flat.extend(snapshot.below)
+        for token, snapshot in self._snapshots.items():
+            if token not in self._loose:
+                self._flat.add(snapshot.root)
+                self._flat.extend(snapshot.below)
 
     def _look_at_names(self, changes: list[Change]) -> None:
         try:
-            if self._kind is Kind.DICT and self._same_dict():
-                return
-            keys, items = reading.contents_of(self.store, self._kind)
+            keys, items = self._names_now()
         except RuntimeError:  # another thread changes its size just now: the next mark sees it
             return
-        keys = keys or []
-        if not (same_objects(items, self._items) and same_objects(keys, self._keys)):
+        if keys is not self._keys:
             self._compare_names(keys, items, changes)
+            return
+        before, self._items = self._items, items
+        for place in differing_places(before, items):
+            changes += self._replaced(keys[place], before[place], items[place])
 
-    def _same_dict(self) -> bool:
-        """Does a store that is a dict hold the very same keys and values as before?"""
-        return (
-            dict_len(self.store) == len(self._items)
-            and all(map(is_, dict_values(self.store), self._items))
-            and all(map(is_, dict_keys(self.store), self._keys))
-        )
+    def _names_now(self) -> tuple[list[Any], list[Any]]:
+        """Keys and items of the store: of keys that are the same, the list that is known."""
+        if self._views:
+            live_items, live_keys = self._views
+            items = [*live_items]
+            if len(items) == len(self._keys) and all(map(is_, live_keys, self._keys)):
+                return self._keys, items
+        keys, items = reading.contents_of(self.store, self._kind)
+        keys = keys or []
+        return (self._keys if same_objects(keys, self._keys) else keys), items
 
     def _compare_names(self, keys: list[Any], items: list[Any], changes: list[Change]) -> None:
         old_keys, old_items = self._keys, self._items
@@ -280,24 +317,31 @@ class Journal:
         return Change("remove", (key,), (self.store,), was=was, was_node=self._forget(key))
 
     def _replaced(self, key: object, was: object, now: object) -> Sequence[Change]:
-        snapshot = self._snapshots.get(key_token(key))
+        token = key_token(key)
+        snapshot = self._snapshots.get(token)
         if snapshot is not None and snapshot.can_become(now):
-            return self._update(snapshot, now)
+            return self._update(token, snapshot, now)
         if snapshot is None and same_value(was, now):
             return ()
         gone, around = self._forget(key), (self.store,)
-        node = self._watch(key_token(key), now, (key,), around)
+        node = self._watch(token, now, (key,), around)
         return (Change("replace", (key,), around, now, node, was, gone),)
 
-    def _update(self, snapshot: Snapshot, value: object) -> list[Change]:
-        self._flat = None
+    def _update(self, token: object, snapshot: Snapshot, value: object) -> list[Change]:
+        if token not in self._loose:
+            loose = {token, *self._loose} if len(self._loose) < _MAX_LOOSE else {token}
+            # In the order of all: in which their changes are told.
+            self._loose = {t: s for t, s in self._snapshots.items() if t in loose}
+            self._flat = None
         return snapshot.update(value)
 
     def _forget(self, key: object) -> Node | None:
-        snapshot = self._snapshots.pop(key_token(key), None)
+        token = key_token(key)
+        snapshot = self._snapshots.pop(token, None)
         if snapshot is None:
             return None
-        self._flat = None
+        if self._loose.pop(token, None) is None:
+            self._flat = None
         snapshot.discard()
         return snapshot.root
 
@@ -337,6 +381,6 @@ def release(journal: Journal) -> None:
 
 def _overlap(branch: Branch, other: Branch) -> bool:
     """Were two runs open at the same time, neither inside the other?"""
-    if branch in other.around() or other in branch.around():
+    if other.closed_at is not None and other.closed_at <= branch.opened_at:
         return False
-    return other.closed_at is None or other.closed_at > branch.opened_at
+    return branch not in other.around() and other not in branch.around()

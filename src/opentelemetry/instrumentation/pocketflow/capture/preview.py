@@ -20,7 +20,7 @@ import json
 import math
 from bisect import bisect_right
 from json.encoder import encode_basestring  # pyright: ignore[reportUnknownVariableType] - untyped
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
 from opentelemetry.instrumentation.pocketflow.capture import reading, redact
 from opentelemetry.instrumentation.pocketflow.capture.reading import CONTAINERS, Kind
@@ -42,11 +42,13 @@ MIN_BYTES: Final = 48
 
 _MAX_KEY_CHARS: Final = 80
 _MAX_KNOWN_KEYS: Final = 1000
-"""Keys whose text is kept."""
+"""Keys of which is kept how they are shown."""
 _MAX_KEY_PARTS: Final = 4
 """Of a tuple that is a key."""
 _MAX_INT_BITS: Final = 256
 """Larger integers are cut: writing them is quadratic, and the interpreter may refuse to."""
+_SHORT_INT_BITS: Final = 128
+"""Integers up to that fit into `MIN_BYTES`."""
 LOOK_AHEAD: Final = 256
 """Characters beyond a cut that redaction sees, so that a secret at the border is recognised."""
 _FAIR_SHARES: Final = 4
@@ -92,7 +94,9 @@ class Recorded(Protocol):
 
 
 # `json.dumps` makes an encoder for each call that asks for anything but its defaults.
-_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_encode: Final = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, separators=(",", ":")
+).encode
 
 
 def dumps(value: Json) -> str:
@@ -144,6 +148,39 @@ def preview(
     return _Preview(redactor, around, past=past).show(value, budget, recorded)[0]
 
 
+def preview_text(
+    value: object,
+    redactor: Redactor,
+    budget: int,
+    recorded: Recorded | None = None,
+    *,
+    around: Sequence[object] = (),
+    past: bool = False,
+) -> str:
+    """What `dumps` makes of a `preview`, which takes the same arguments."""
+    text = _atom_text(value, redactor, max(budget, MIN_BYTES)) if recorded is None else None
+    if text is not None:
+        return text
+    return dumps(preview(value, redactor, budget, recorded, around=around, past=past))
+
+
+def _atom_text(value: object, redactor: Redactor, budget: int) -> str | None:
+    """The usual small values as JSON, without a walk; None for what may take one."""
+    if type(value) is str:
+        text = _quote(encodable(redactor.text(value))) if len(value) <= budget else ""
+        return text if text and size_in_bytes(text) <= budget else None
+    if type(value) is int:
+        return str(value) if value.bit_length() <= _SHORT_INT_BITS else None
+    if type(value) is bool:
+        return "true" if value else "false"
+    return "null" if value is None else None
+
+
+def quoted(text: str) -> str:
+    """A text as JSON."""
+    return encodable(_quote(text))
+
+
 def shape(value: object) -> dict[str, Json]:
     """Type and size of a value, without anything of the value itself."""
     name = cut_text(reading.qualified_name(type(value)), _MAX_KEY_CHARS)
@@ -151,32 +188,54 @@ def shape(value: object) -> dict[str, Json]:
     return {"type": name} if size is None else {"type": name, "size": size}
 
 
-def key_text(key: object, redactor: Redactor) -> str:
-    """A dict key as JSON would name it; keys that JSON has no name for, by their type."""
+class ShownKey(NamedTuple):
+    """How a dict key, or a step of a path, is shown."""
+
+    text: str
+    """As JSON would name it; keys that JSON has no name for, by their type."""
+    size: int
+    """Bytes of that before the value in a JSON object."""
+    pointer: str
+    """As a step of a JSON Pointer (RFC 6901)."""
+    is_secret: bool
+    """Must the value under this key never be shown?"""
+
+
+def shown_key(key: object, redactor: Redactor) -> ShownKey:
+    """How a dict key, or a step of a path, is shown."""
     if type(key) is not str or len(key) > _MAX_KEY_CHARS:
-        return _make_key_text(key, redactor)
+        return _show_key(key, redactor)
     # Programs use the same few keys again and again.
-    known = redactor.key_texts.get(key)
+    known: ShownKey | None = redactor.shown_keys.get(key)
     if known is None:
-        known = _make_key_text(key, redactor)
-        if len(redactor.key_texts) < _MAX_KNOWN_KEYS:
-            redactor.key_texts[key] = known
+        known = _show_key(key, redactor)
+        if len(redactor.shown_keys) < _MAX_KNOWN_KEYS:
+            redactor.shown_keys[key] = known
     return known
 
 
-def _make_key_text(key: object, redactor: Redactor) -> str:
+def _show_key(key: object, redactor: Redactor) -> ShownKey:
     text = encodable(_text_of_key(key, redactor))
-    # A name of ours in the user's data.
-    return f"${text}" if text[:1] == "$" and text.lstrip("$") in _MARKERS else text
+    if text[:1] == "$" and text.lstrip("$") in _MARKERS:
+        text = f"${text}"  # a name of ours in the user's data
+    step = text.replace("~", "~0").replace("/", "~1")
+    size = size_in_bytes(_quote(text)) + 1
+    return ShownKey(text, size, f"/{step}", _is_secret_key(key, redactor))
 
 
-def is_secret_key(key: object, redactor: Redactor) -> bool:
-    """Must the value under this key never be shown?"""
+def _is_secret_key(key: object, redactor: Redactor) -> bool:
     if type(key) is str:
         return redactor.secret_key(key)
+    if type(key) is int:
+        return False
     if reading.is_instance(key, str) and redactor.secret_key(str.__str__(cast("str", key))):
         return True
-    return type(key) is not int and redactor.secret_key(_text_of_key(key, redactor))
+    return redactor.secret_key(_text_of_key(key, redactor))
+
+
+def key_text(key: object, redactor: Redactor) -> str:
+    """A dict key as JSON would name it; keys that JSON has no name for, by their type."""
+    return shown_key(key, redactor).text
 
 
 def cut_text(text: str, limit: int) -> str:
@@ -221,11 +280,11 @@ class _Preview:
 
     def show(self, value: object, budget: int, recorded: Recorded | None) -> tuple[Json, int]:
         budget = max(budget, MIN_BYTES)
+        if type(value) is str:
+            return self._show_text(value, budget)
         kind = reading.kind_of(value)
         if kind in CONTAINERS or recorded is not None:
             return self._show_container(value, kind, budget, recorded)
-        if type(value) is str:
-            return self._show_text(value, budget)
         return self._show_other(value, kind, budget)
 
     def _show_text(self, value: str, budget: int, length: int | None = None) -> tuple[Json, int]:
@@ -287,6 +346,8 @@ class _Preview:
         if recorded is not None and recorded.items is None and not self._past:
             recorded = None  # it was not looked into, but can be now
         length = recorded.length if recorded is not None else reading.length_of(value, kind)
+        if self._whole and 2 * length > budget:
+            raise _DoesNotFitError  # at a byte and a comma for each item
         contents = None
         if len(self._path) < MAX_DEPTH:
             contents = _contents(value, kind, recorded, budget)
@@ -359,15 +420,14 @@ class _Preview:
     ) -> tuple[Json, int] | None:
         shown: list[tuple[str, Json]] = []
         for index, (key, item) in enumerate(zip(keys, items, strict=True)):
-            name = key_text(key, self._redactor)
-            name_size = size_in_bytes(_quote(name)) + 1
-            if is_secret_key(key, self._redactor):
+            name = shown_key(key, self._redactor)
+            if name.is_secret:
                 child, size = _sized(REDACTED)
             else:
-                child, size = self.show(item, space.share(name_size), children.get(index))
-            if not space.take(name_size + size):
+                child, size = self.show(item, space.share(name.size), children.get(index))
+            if not space.take(name.size + size):
                 break
-            shown.append((name, child))
+            shown.append((name.text, child))
         if len(dict(shown)) < length:
             marker: Json = {"length": length}
             del shown[space.make_room(_size({"$cut": marker}) - 2) :]

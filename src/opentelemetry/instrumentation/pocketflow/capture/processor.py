@@ -15,7 +15,11 @@ from opentelemetry import context as context_api
 from opentelemetry.instrumentation.pocketflow import semconv
 from opentelemetry.instrumentation.pocketflow.capture import redact
 from opentelemetry.instrumentation.pocketflow.capture.conversation import current_conversation
-from opentelemetry.instrumentation.pocketflow.capture.frames import current_account, current_frame
+from opentelemetry.instrumentation.pocketflow.capture.frames import (
+    account_in,
+    current_account,
+    current_frame,
+)
 from opentelemetry.instrumentation.pocketflow.capture.usage.book import Source, is_unmetered
 from opentelemetry.instrumentation.pocketflow.capture.usage.dialects import (
     call_of_span,
@@ -95,7 +99,8 @@ class UsageSpanProcessor(SpanProcessor):
 
     def on_end(self, span: Any) -> None:
         """A span has ended; called by the SDK."""
-        _end(span)
+        if _open:
+            _end(span)
 
     def shutdown(self) -> None:
         """Nothing to do; called by the SDK."""
@@ -140,14 +145,16 @@ def attend(provider: Any) -> None:
 
 @guarded(None)
 def _begin(span: Any, context: Context) -> None:
-    frame, conversation = current_frame(context), current_conversation(context)
-    if (frame is None and conversation is None) or _scope_of(span) == semconv.SCOPE_NAME:
+    if _scope_of(span) == semconv.SCOPE_NAME:
         return  # what is ours has its attributes, and is no call of a model
+    frame, conversation = current_frame(context), current_conversation(context)
+    if frame is None and conversation is None:
+        return
     if conversation is not None:
         told: Mapping[str, Any] = span.attributes or {}  # by whoever starts it, and is nearer to it
         given = conversation.attributes(_redactor_of(frame))
         span.set_attributes({name: given[name] for name in given if name not in told})
-    account = current_account(context)
+    account = account_in(context)
     if account is None:
         return
     around = _open.get(get_current_span(context).get_span_context().span_id)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import base64
 import functools
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -328,8 +328,8 @@ class Redactor:
         self._marked: Final = re.compile(
             f"(?:{'|'.join(map(re.escape, self._markers))}){_AFTER_MARKER}"
         )
-        self.key_texts: Final[dict[str, str]] = {}
-        """What keys are shown as, kept here by whoever shows them: it depends on this redactor."""
+        self.shown_keys: Final[dict[str, Any]] = {}
+        """How keys are shown, kept here by whoever shows them: it depends on this redactor."""
         self._verdict: Final = functools.lru_cache(maxsize=_NAME_CACHE)(self._is_secret)
 
     def secret_key(self, name: str) -> bool:
@@ -373,13 +373,14 @@ class Redactor:
     def _pass(self, text: str) -> str:
         may_have_shape = len(text) >= _SHORTEST_CREDENTIAL
         found = _apply(_BEFORE_ASSIGNMENTS, text) if may_have_shape else text
-        found = self._hide(found, self._assignments(found))
+        if ":" in found or "=" in found:
+            found = self._hide(found, self._assignments(found))
         if "--" in found:
             found = self._hide(found, self._flags(found))
         if may_have_shape:
             found = _apply(_AFTER_ASSIGNMENTS, found)
             found = _apply(_UNBROKEN, found) if _LONG_RUN.search(found) else found
-        return self._own_patterns(found)
+        return self._own_patterns(found) if self._patterns else found
 
     def _argument(self, argument: str) -> str:
         flag, separator, value = argument.partition("=")
@@ -401,7 +402,7 @@ class Redactor:
     def _assignments(self, text: str) -> Iterator[_Assignment]:
         """Secret names in a text that are followed by `=` or `:`, in order."""
         lowered = _lower(text)
-        if not any(marker in lowered for marker in self._markers):
+        if not any(map(lowered.__contains__, self._markers)):
             return
         for match in self._marked.finditer(lowered):
             start = _name_start(text, match.start())

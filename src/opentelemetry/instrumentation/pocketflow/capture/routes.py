@@ -11,7 +11,7 @@ from opentelemetry.instrumentation.pocketflow.capture import calls, classes
 from opentelemetry.instrumentation.pocketflow.capture.failures import type_name
 from opentelemetry.instrumentation.pocketflow.capture.frames import Frame, close_account, usage_of
 from opentelemetry.instrumentation.pocketflow.capture.graph import Graph
-from opentelemetry.instrumentation.pocketflow.capture.runs import FlowRun, NodeRun, make_run
+from opentelemetry.instrumentation.pocketflow.capture.runs import FlowRun, NodeRun
 from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
 from opentelemetry.instrumentation.pocketflow.capture.watch import Trail
 from opentelemetry.instrumentation.pocketflow.emit import spans
@@ -127,7 +127,6 @@ class RouteScope(Frame):
         if run is not None:
             run.exec_begins()
 
-    @guarded(None)
     def leave(self) -> None:
         """`_orch` is over. A run that was opened here is no longer current."""
         if self._open_token is not None:
@@ -156,7 +155,7 @@ class RouteScope(Frame):
         """Nothing follows."""
         self._close_open(result)
         self._let_go()
-        self._followed = self._store = None
+        self._followed = self._store = self.context = None
 
     @guarded(None)
     def fail(self, exc: BaseException) -> None:
@@ -166,7 +165,7 @@ class RouteScope(Frame):
             opened.raised(exc)
             self.recorded = opened.recorded
         self._let_go()
-        self._followed = self._store = None
+        self._followed = self._store = self.context = None
 
     # --- the runs in it ---
 
@@ -189,7 +188,6 @@ class RouteScope(Frame):
         """Is it the run that was opened here?"""
         return run is self._open
 
-    @guarded(None)
     def follow(self, node: object, action: object, successor: object) -> None:
         """The framework has chosen the node that follows; a user's method may let it do so twice.
 
@@ -209,12 +207,13 @@ class RouteScope(Frame):
             self._pass(node_id)
         self._placed, self._followed = False, node
 
-    def open_if_hidden(self, node: object) -> None:
-        """Opens the run of a node that is about to run, where its own `_run` hides it."""
-        facts = self.session.prepared(type(node)).facts
-        if self._open is not None or not classes.hides_its_run(node, facts) or facts.skipped:
+    def open_hidden(self, node: object) -> None:
+        """Opens the run of a node that is about to run, and whose own `_run` hides it."""
+        if self._open is not None:
             return
         run = open_run(self.session, node, self._store, self, claimable=True)
+        if run is None:
+            return
         run.enter()
         self._open = run
         self._open_token = calls.attach(run.context)
@@ -227,8 +226,9 @@ class RouteScope(Frame):
         return self._graph.id_of(node)
 
     def _pass(self, node_id: str) -> None:
-        self._path.add(node_id)
         self._node_runs += 1
+        if self._index is not None:
+            self._path.add(node_id)
         if self._flow_run is not None:
             self._flow_run.node_runs += 1
             if self._index is None:
@@ -239,7 +239,7 @@ class RouteScope(Frame):
         held, self._held = self._held, None
         if held is not None:
             dead_end = self._dead_end and next_id is None
-            held.finish(next_id=next_id or self._next, dead_end=dead_end)
+            held.finish(next_id or self._next, dead_end=dead_end)
 
     def _close_open(self, result: object) -> None:
         opened, self._open = self._open, None
@@ -297,12 +297,19 @@ class RouteScope(Frame):
 
 def open_run(
     session: Session, node: object, store: object, parent: Frame | None, *, claimable: bool
-) -> NodeRun:
-    """A run of a node or flow. A flow with its own `_orch` follows its nodes by itself.
+) -> NodeRun | None:
+    """A run of a node or flow; None where its class is skipped.
 
-    A batch flow does not: its items may run at the same time, and nothing tells them apart.
+    A flow with its own `_orch` follows its nodes by itself. A batch flow does not: its items may
+    run at the same time, and nothing tells them apart.
     """
-    run = make_run(session, node, store, parent, claimable=claimable)
-    if isinstance(run, FlowRun) and run.facts.own_orch and not run.facts.is_batch_flow:
+    prepared = session.prepared(type(node))
+    facts = prepared.facts
+    if facts.skipped:
+        return None
+    if not facts.is_flow:
+        return NodeRun(session, node, store, parent, prepared, claimable=claimable)
+    run = FlowRun(session, node, store, parent, prepared, claimable=claimable)
+    if facts.own_orch and not facts.is_batch_flow:
         run.own_route = RouteScope(session, node, run, store, run, None)
     return run

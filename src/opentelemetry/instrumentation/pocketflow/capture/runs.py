@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter_ns, time_ns
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
 from opentelemetry.trace import Span, set_span_in_context
 
@@ -19,8 +19,8 @@ from opentelemetry.instrumentation.pocketflow.capture.conversation import with_r
 from opentelemetry.instrumentation.pocketflow.capture.failures import type_name
 from opentelemetry.instrumentation.pocketflow.capture.frames import (
     Frame,
+    account_in,
     close_account,
-    current_account,
     usage_of,
 )
 from opentelemetry.instrumentation.pocketflow.capture.graph import Graph, describe
@@ -28,7 +28,7 @@ from opentelemetry.instrumentation.pocketflow.capture.metering import Ending, Me
 from opentelemetry.instrumentation.pocketflow.capture.preview import (
     cut_text,
     dumps,
-    preview,
+    preview_text,
     shape,
     size_in_bytes,
 )
@@ -55,14 +55,18 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
     from opentelemetry.instrumentation.pocketflow.capture.calls import Scope
-    from opentelemetry.instrumentation.pocketflow.capture.session import Session
+    from opentelemetry.instrumentation.pocketflow.capture.session import Prepared, Session
     from opentelemetry.instrumentation.pocketflow.capture.usage.book import Charge
     from opentelemetry.instrumentation.pocketflow.config import Content as Level
+    from opentelemetry.instrumentation.pocketflow.emit.spans import Attributes
 
 _DEFAULT_ACTION: Final = "default"
 _MAX_LATE_ITEMS: Final = 100
 _MAX_ACTION_CHARS: Final = 120
 _NANOS: Final = 1e9  # in a second
+
+_Times: TypeAlias = "tuple[tuple[int, int] | None, tuple[int, int] | None, tuple[int, int] | None]"
+"""Beginning and end of each phase on the performance counter; None where it was not reached."""
 
 
 class BatchState:
@@ -120,21 +124,21 @@ class NodeRun(Frame):
         node: the node, or the original of the copy that will run.
         store: the shared store.
         parent: the frame around it.
+        prepared: what is the same for all runs of its class.
         claimable: was it opened before the framework's own `_run` is called, which a user's
             `_run` may or may not call?
     """
 
     __slots__ = (
         "_attempts",
+        "_attributes",
         "_end_ns",
         "_error_type",
         "_exec_began",
         "_exec_ended",
         "_finished",
         "_input",
-        "_iteration",
-        "_key",
-        "_node_id",
+        "_last",
         "_output",
         "_params",
         "_post_began",
@@ -163,13 +167,14 @@ class NodeRun(Frame):
         node: object,
         store: object,
         parent: Frame | None,
+        prepared: Prepared,
         *,
         claimable: bool = False,
     ) -> None:
         super().__init__(session, parent)
         self.node = node
         self.claimable = claimable
-        self.facts = session.prepared(type(node)).facts
+        self.facts, self._attributes = prepared
         self.shares = session.flow_shares if self.facts.is_flow else session.node_shares
         self.batch: BatchState | None = None
         self.batch_size: int | None = None
@@ -177,11 +182,8 @@ class NodeRun(Frame):
         """The attempts that the node allows."""
         self._attempts: Attempts | None = None
         self._retries = 0
-        self._key = classes.successors_of(node)
         self._store = store
         self._show: Level = self.facts.content
-        self._node_id: str | None = None
-        self._iteration: int | None = None
         self._params: str | None = None
         self._input: str | None = None
         self._output: str | None = None
@@ -190,8 +192,9 @@ class NodeRun(Frame):
         self._prep_ended: int | None = None
         self._exec_began: int | None = None
         self._exec_ended: int | None = None
-        self._times: dict[str, tuple[int, int] | None] = {}
-        """Beginning and end of each phase, on the performance counter."""
+        self._times: _Times = (None, None, None)
+        self._last = journal.RUN
+        """The phase in which the run ended."""
         self._error_type: str | None = None
         self._result: object = None
         self._returned = False
@@ -205,9 +208,10 @@ class NodeRun(Frame):
 
     def is_for(self, node: object) -> bool:
         """Is this the run of that node, or of the node that it is a copy of?"""
-        return self.node is node or (
-            self._key is not None and classes.successors_of(node) is self._key
-        )
+        if self.node is node:
+            return True
+        key = classes.successors_of(self.node)
+        return key is not None and classes.successors_of(node) is key
 
     def claim(self, node: object) -> bool:
         """Takes a call of the framework's `_run` as a part of this run.
@@ -231,14 +235,11 @@ class NodeRun(Frame):
         """The name of the span."""
         return self.title
 
-    def start_attributes(self, around: Context) -> dict[str, Any]:
+    def start_attributes(self, around: Context) -> Attributes:
         """What the span carries from its start in a context."""
-        attributes: dict[str, Any] = dict(self.session.prepared(type(self.node)).attributes)
-        attributes |= self.session.conversation_attributes(around)
+        attributes = self._attributes | self.session.conversation_attributes(around)
         if self.parent is not None:
-            self._node_id, self._iteration = self.parent.place(self.node)
-            step = Step(node_id=self._node_id, iteration=self._iteration)
-            attributes |= spans.step_attributes(step)
+            spans.add_place(attributes, *self.parent.place(self.node))
         return attributes
 
     @guarded(None)
@@ -281,7 +282,6 @@ class NodeRun(Frame):
 
     # What the tracer itself does at a border belongs to neither phase: each has its own two times.
 
-    @guarded(None)
     def prep_ends(self) -> None:
         """`prep` is over, or an `exec` before another one."""
         if self._prep_ended is None:
@@ -290,20 +290,17 @@ class NodeRun(Frame):
         else:
             self.mark(journal.EXEC)
 
-    @guarded(None)
     def exec_begins(self) -> None:
         """The first `exec` is about to run."""
         if self._exec_began is None:
             self._exec_began = perf_counter_ns()
 
-    @guarded(None)
     def exec_ends(self, exc: BaseException | None) -> None:
         """`exec` is over, and `post` may begin, unless all is being cancelled."""
         if exc is None or not is_cancellation(exc):
             self._exec_ended = self._post_began = perf_counter_ns()
         self.mark(journal.EXEC)
 
-    @guarded(None)
     def post_begins(self) -> None:
         """`post` is about to run."""
         self._post_began = perf_counter_ns()
@@ -311,7 +308,11 @@ class NodeRun(Frame):
     def mark(self, phase: str) -> None:
         """A border of a phase."""
         if self.watch is not None:
-            self.watch.mark(phase)
+            self._mark(self.watch, phase)
+
+    @guarded(None)
+    def _mark(self, watch: StoreWatch, phase: str) -> None:
+        watch.mark(phase)
 
     def show(self, value: object, budget: int) -> str | None:
         """A value as JSON, as far as the content level allows."""
@@ -319,7 +320,7 @@ class NodeRun(Frame):
             return None
         if self._show == "keys":
             return dumps(shape(value))
-        return dumps(preview(value, self.session.redactor, budget))
+        return preview_text(value, self.session.redactor, budget)
 
     def set_input(self, value: object) -> None:
         """What `prep` returned."""
@@ -355,12 +356,16 @@ class NodeRun(Frame):
     def add_attempts(self, attempts: Attempts) -> None:
         """Counts the attempts of one call of `exec`."""
         self._retries += max(attempts.made - 1, 0)
-        before = self._attempts or Attempts(0, None)
-        self._attempts = Attempts(
-            before.made + attempts.made,
-            attempts.allowed,
-            before.fallback or attempts.fallback,
-            before.waited + attempts.waited,
+        before = self._attempts
+        self._attempts = (
+            attempts
+            if before is None
+            else Attempts(
+                before.made + attempts.made,
+                attempts.allowed,
+                before.fallback or attempts.fallback,
+                before.waited + attempts.waited,
+            )
         )
 
     # --- model calls ---
@@ -372,10 +377,11 @@ class NodeRun(Frame):
         Args:
             result: what `exec` returned.
             given: what it was given: a call found there was made before.
-            account: that of the attempt, item or run that made the result.
+            account: that of the item or run that made the result.
         """
         if account is None or not (found := find_calls(result, self.session.recognisers)):
             return
+        account = account.innermost()
         before = find_calls(given, self.session.recognisers)
         known = {call.response_id for call, _ in before if call.response_id is not None}
         for call, usage in before:
@@ -396,7 +402,7 @@ class NodeRun(Frame):
 
     @guarded(None)
     def _open_account(self, around: Context) -> None:
-        parent = current_account(around)
+        parent = account_in(around)
         if parent is not None:
             self.account = Account(parent.ledger, parent, is_run=True)
             return
@@ -411,33 +417,35 @@ class NodeRun(Frame):
     def _leave(self, result: object) -> bool:
         if not self.observed:
             self.span.end()
+            self.let_go()
             return True
         self._stop_clock(None)
         self._end_phases(None)
         self._result, self._returned = result, True
         if self.parent is None or not self.parent.holds(self):
-            self.finish()
+            self.finish(None)
         return True
 
     @guarded(default=False)
     def _fail(self, exc: BaseException) -> bool:
         if not self.observed:
             self.span.end()
+            self.let_go()
             return True
         self._stop_clock(exc)
         self._end_phases(exc)
         if is_cancellation(exc):
-            self.finish(cancelled=True)
+            self.finish(None, cancelled=True)
             return True
         if self.recording and not is_recorded(exc):
             self.record_exception(self.span, exc)
         self.recorded = True
         self._error_type = type_name(exc)
-        self.finish()
+        self.finish(None)
         return True
 
     def finish(
-        self, *, next_id: str | None = None, dead_end: bool = False, cancelled: bool = False
+        self, next_id: str | None, *, dead_end: bool = False, cancelled: bool = False
     ) -> None:
         """Writes the span and ends it, at the time at which the run ended.
 
@@ -454,7 +462,7 @@ class NodeRun(Frame):
         self._finished = True
         action = action_text(self._result) if self._returned else None
         self._result = None
-        step = Step(self._node_id, self._iteration, action, next_id, dead_end)
+        step = Step(action, next_id, dead_end)
         charges = close_account(self.account)
         if self.recording:
             record = self._to_record(step, cancelled=cancelled)
@@ -464,7 +472,12 @@ class NodeRun(Frame):
         if self.metering:
             self._measure(step, charges, cancelled=cancelled)
         self.leave_active()
+        self.let_go()
         return True
+
+    def let_go(self) -> None:
+        """Ends what goes round in a circle, so that nothing waits for the garbage collector."""
+        self.context = self.watch = None
 
     def leave_active(self) -> None:
         """It is no longer one of the active runs, if it was."""
@@ -529,17 +542,17 @@ class NodeRun(Frame):
         ended = perf_counter_ns()
         self._end_ns = time_ns()
         self._seconds = (ended - self._started) / _NANOS
-        began, exec_ended = self._exec_began, self._exec_ended
-        prep_ended = ended if self._last_phase(exc) == journal.PREP else self._prep_ended
-        in_post = exec_ended is not None and not self._left_in_exec(exc)
-        self._times = {
-            journal.PREP: None if prep_ended is None else (self._started, prep_ended),
-            journal.EXEC: None if began is None else (began, exec_ended or ended),
-            journal.POST: (self._post_began, ended) if in_post else None,
-        }
+        self._last = last = self._last_phase(exc)
+        began = self._exec_began
+        prep_ended = ended if last == journal.PREP else self._prep_ended
+        self._times = (
+            None if prep_ended is None else (self._started, prep_ended),
+            None if began is None else (began, self._exec_ended or ended),
+            (self._post_began, ended) if last == journal.POST else None,
+        )
 
     def _end_phases(self, exc: BaseException | None) -> None:
-        self.mark(self._last_phase(exc))
+        self.mark(self._last)
         if self.watch is not None:
             if self.facts.is_flow and self.watch.is_outermost:
                 self._input = self.watch.initial
@@ -563,23 +576,21 @@ class NodeRun(Frame):
 
     def _add_phase_spans(self, exc: BaseException | None) -> None:
         """Child spans for `prep` and `post`; that of a node's `exec` is live, around its calls."""
-        for name in (journal.PREP, journal.POST):
-            if times := self._times[name]:
+        prep, _, post = self._times
+        for name, times in ((journal.PREP, prep), (journal.POST, post)):
+            if times is not None:
                 # Two clocks: a phase must not seem to outlast its run.
                 begins, ends = (min(self.wall(time), self._end_ns) for time in times)
                 span = self.phase_span(name, begins)
-                self.end_phase(span, exc if name == self._last_phase(exc) else None, ends)
+                self.end_phase(span, exc if name == self._last else None, ends)
 
     def wall(self, time: int) -> int:
         """A time of the performance counter as nanoseconds since the epoch."""
         return time + self._wall
 
     def _durations(self) -> Phases:
-        prep, exec_, post = (
-            None if times is None else (times[1] - times[0]) / _NANOS
-            for times in self._times.values()
-        )
-        return Phases(prep, exec_, post)
+        prep, exec_, post = self._times
+        return Phases(_seconds(prep), _seconds(exec_), _seconds(post))
 
     def phase_span(self, name: str, begins: int | None = None) -> Span:
         """A child span for a phase, which begins now or at a time in nanoseconds."""
@@ -602,7 +613,7 @@ class NodeRun(Frame):
         span.end(ends)
 
     def _to_record(self, step: Step, *, cancelled: bool) -> Run:
-        hidden = self.facts.only_on_error and self._error_type is None
+        hidden, account = self.facts.only_on_error and self._error_type is None, self.account
         return Run(
             step=step,
             phases=self._durations(),
@@ -611,7 +622,7 @@ class NodeRun(Frame):
             store=None if self.watch is None or hidden else self.watch.record,
             content=Content() if hidden else Content(self._input, self._output, self._params),
             route=self.route_record(),
-            usage=usage_of(self.account),
+            usage=None if account is None or account.is_empty else usage_of(account),
             cancelled=cancelled,
             error_type=self._error_type,
         )
@@ -622,6 +633,7 @@ class NodeRun(Frame):
         close_account(self.account)
         self.end_span()
         self.leave_active()
+        self.let_go()
 
 
 class OwnRoute(Protocol):
@@ -659,10 +671,11 @@ class FlowRun(NodeRun):
         node: object,
         store: object,
         parent: Frame | None,
+        prepared: Prepared,
         *,
         claimable: bool = False,
     ) -> None:
-        super().__init__(session, node, store, parent, claimable=claimable)
+        super().__init__(session, node, store, parent, prepared, claimable=claimable)
         self.name = session.name_of(node)
         self.graph: Graph | None = None
         self.path = Trail(self.shares.path)
@@ -682,7 +695,7 @@ class FlowRun(NodeRun):
         """`invoke_workflow` and the flow's name, as the GenAI conventions say."""
         return f"{semconv.INVOKE_WORKFLOW} {self.name}"
 
-    def start_attributes(self, around: Context) -> dict[str, Any]:
+    def start_attributes(self, around: Context) -> Attributes:
         """What the span carries from its start in a context."""
         attributes = super().start_attributes(around)
         attributes |= spans.workflow_attributes(self.name)
@@ -704,6 +717,11 @@ class FlowRun(NodeRun):
         if self._counted and self.context is not None:
             self._counted = False
             self.session.outlets.metrics.flow_left(self.name, self.context)
+
+    def let_go(self) -> None:
+        """Ends what goes round in a circle."""
+        super().let_go()
+        self.own_route = None
 
     def meter(self, context: Context) -> Meter:
         """What records the run's metrics."""
@@ -771,25 +789,15 @@ class FlowRun(NodeRun):
         return describe(graph, self.shares.graph) if graph is not None else (None, None)
 
 
-def make_run(
-    session: Session,
-    node: object,
-    store: object,
-    parent: Frame | None,
-    *,
-    claimable: bool = False,
-) -> NodeRun:
-    """A run of a node, or of a flow."""
-    is_flow = session.prepared(type(node)).facts.is_flow
-    cls = FlowRun if is_flow else NodeRun
-    return cls(session, node, store, parent, claimable=claimable)
+def _seconds(times: tuple[int, int] | None) -> float | None:
+    return None if times is None else (times[1] - times[0]) / _NANOS
 
 
 def action_text(result: object) -> str | None:
     """What `post` returned, as the framework takes it for an action; None where it can't be one."""
     if result is None:
         return _DEFAULT_ACTION
-    if not reading.is_subclass(type(result), str):
+    if type(result) is not str and not reading.is_instance(result, str):
         return None
     text = str.__str__(cast("str", result))
     return cut_text(text, _MAX_ACTION_CHARS) or _DEFAULT_ACTION

@@ -78,6 +78,14 @@ class Session:
         self._facts = classes.facts_for(framework, config)
         self.prepared = reading.PerClass(self._prepare)
 
+    def may_record(self) -> bool:
+        """Could spans be recorded, or ids of another process be handed on?"""
+        return self.config.baggage or spans.may_record(self.tracer)
+
+    def is_idle(self) -> bool:
+        """Is there nobody that could be told anything?"""
+        return not self.may_record() and not self.outlets.is_metering()
+
     def begin_outermost(self) -> bool:
         """The outermost run begins: is anybody listening to metrics?"""
         self.outlets.attend()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import chain, compress, count, islice, repeat
-from operator import is_, is_not
+from operator import is_, is_not, length_hint
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 from opentelemetry.instrumentation.pocketflow.capture.preview import MAX_DEPTH
@@ -229,13 +229,15 @@ class _Column(NamedTuple):
 class Flat:
     """Nodes laid out so that a few calls of C code compare them all with what they stand for."""
 
-    __slots__ = ("_columns", "_expected", "_lengths", "_live", "_slow")
+    __slots__ = ("_columns", "_expected", "_lengths", "_live", "_sized", "_slow")
 
     def __init__(self) -> None:
         self._columns: dict[int, _Column] = {}
         """What is read of objects with fields, by the id of what reads it."""
         self._live: list[Any] = []
         """What can be iterated over without running code of the user's: exact builtins, views."""
+        self._sized: list[Any] = []
+        """Of these one of each container, to be asked for its length."""
         self._lengths: list[int] = []
         self._expected: list[Any] = []
         """What all of these should hold, one after the other."""
@@ -243,21 +245,20 @@ class Flat:
 
     def add(self, node: Node) -> None:
         """One more node, without those below it."""
-        if node.is_cycle or not is_mutable_in_place(node.value, node.kind):
-            return
         if node.items is None:
-            self._slow.append(node)
+            if not node.is_cycle and is_mutable_in_place(node.value, node.kind):
+                self._slow.append(node)
         elif node.kind is Kind.DICT:
-            self._expect(dict_keys(node.value), cast("list[Any]", node.keys))
-            self._expect(dict_values(node.value), node.items)
+            self._expect_pairs(node.value, cast("list[Any]", node.keys), node.items)
         elif id(type(node.value)) in _ITERABLE_TYPE_IDS:
-            self._expect(node.value, node.items)
-        elif node.kind is not Kind.FIELDS or not self._add_fields(node):
+            self._expect(len(node.items), node.items, node.value)
+        elif is_mutable_in_place(node.value, node.kind) and not self._add_fields(node):
             self._slow.append(node)
 
     def extend(self, other: Flat) -> None:
         """All nodes of another one."""
         self._live += other._live
+        self._sized += other._sized
         self._lengths += other._lengths
         self._expected += other._expected
         self._slow += other._slow
@@ -271,16 +272,18 @@ class Flat:
         try:
             return (
                 # Of each: an item may have moved from one to the next.
-                list(map(len, self._live)) == self._lengths
+                (not self._sized or list(map(len, self._sized)) == self._lengths)
                 and all(map(is_, chain.from_iterable(self._live), self._expected))
-                and all(column.same() for column in self._columns.values())
-                and all(map(same_now, self._slow))
+                and (not self._columns or all(c.same() for c in self._columns.values()))
+                and (not self._slow or all(map(same_now, self._slow)))
             )
         except (RuntimeError, AttributeError):  # changed in size just now; a slot was unset
             return False
 
     def _add_fields(self, node: Node) -> bool:
         """An object with fields, unless a slot is unset or they stand in more than one dict."""
+        if node.kind is not Kind.FIELDS:
+            return False
         keys, items = cast("list[Any]", node.keys), cast("list[Any]", node.items)
         layout = layout_of(type(node.value))
         slots = len(layout.slots)
@@ -294,14 +297,17 @@ class Flat:
             column.owners.append(node.value)
             column.expected.append(value)
         for own in live:
-            self._expect(dict_keys(own), keys[slots:])
-            self._expect(dict_values(own), items[slots:])
+            self._expect_pairs(own, keys[slots:], items[slots:])
         return True
 
-    def _expect(self, live: Any, items: list[Any]) -> None:
-        self._live.append(live)
-        self._lengths.append(len(items))
-        self._expected += items
+    def _expect_pairs(self, live: Any, keys: list[Any], items: list[Any]) -> None:
+        self._expect(len(keys), [*keys, *items], dict_keys(live), dict_values(live))
+
+    def _expect(self, length: int, expected: list[Any], *live: Any) -> None:
+        self._live += live
+        self._sized.append(live[0])
+        self._lengths.append(length)
+        self._expected += expected
 
 
 def same_now(node: Node) -> bool:
@@ -333,6 +339,15 @@ def _is_unwatched(node: Node) -> bool:
 def same_objects(now: Sequence[object], before: Sequence[object]) -> bool:
     """The very same objects in the same order? Both are exact lists or tuples."""
     return len(now) == len(before) and all(map(is_, now, before))
+
+
+def differing_places(before: Sequence[object], now: Sequence[object]) -> Iterator[int]:
+    """Where two lists hold other objects, as far as the shorter one goes."""
+    left = iter(now)
+    pairs = map(is_, before, left)
+    # One pass of C code, which rests at each difference: what is left tells where that is.
+    while not all(pairs):
+        yield len(now) - length_hint(left) - 1
 
 
 def is_among(value: object, around: Around) -> bool:
@@ -401,18 +416,17 @@ def _build_below(root: Node, around: Around, budget: Budget) -> None:
     while pending:
         node, outside = pending.popleft()
         inside = (*outside, node.value)
-        for index, item, kind in _containers_in(node):
+        for index, item, kind in containers_in(node.items or ()):
             child = node.children[index] = Node(item, kind)
             if _take_in(child, inside, budget):
                 pending.append((child, inside))
 
 
-def _containers_in(node: Node) -> Iterator[tuple[int, object, Kind]]:
-    items = node.items
+def containers_in(items: Sequence[object]) -> Iterator[tuple[int, object, Kind]]:
+    """The containers among some values, and their places."""
     # One pass of C code over the types tells most lists apart from those worth a loop.
-    if not items or ATOM_TYPE_IDS.issuperset(map(id, map(type, items))):
+    if ATOM_TYPE_IDS.issuperset(map(id, map(type, items))):
         return
-    item: object
     for index, item in enumerate(items):
         if id(type(item)) not in ATOM_TYPE_IDS and (kind := kind_of(item)) in CONTAINERS:
             yield index, item, kind
@@ -524,6 +538,8 @@ class _Comparison:
 
     def _compare_sequences(self, before: Node, now: Node, path: Path, inside: Around) -> bool:
         old, new = cast("list[Any]", before.items), cast("list[Any]", now.items)
+        if len(old) < len(new) and all(map(is_, old, new)):
+            return self._compare_grown(before, now, path, inside)
         slid = _slid(old, new)
         if slid:
             # The usual end of a memory of the last few messages: the first ones have gone.
@@ -549,6 +565,14 @@ class _Comparison:
             self._add(now, index, (*path, index), inside)
         for index in look_last:
             self._step(now, index + shift, old[index], (*path, index + shift), inside)
+        return True
+
+    def _compare_grown(self, before: Node, now: Node, path: Path, inside: Around) -> bool:
+        """The usual case: a list where nothing has happened but at its end."""
+        now.children = before.children
+        self._compare_children(now, path, inside)
+        for index in range(before.length, now.length):
+            self._add(now, index, (*path, index), inside)
         return True
 
     def _common(self, before: Node, new: Sequence[object], skip: int = 0, step: int = 1) -> int:
@@ -578,7 +602,7 @@ class _Comparison:
     def _compare_children(self, now: Node, path: Path, inside: Around) -> None:
         """Looks into the containers of one that holds the same items as before."""
         items = now.items or []
-        for index in self._worth_a_look(now, range(len(items)), items) if items else ():
+        for index in () if self._same_below else sorted(now.children):
             self._step(now, index, items[index], (*path, now.step_to(index)), inside)
 
     def _worth_a_look(
@@ -685,7 +709,7 @@ class Match(NamedTuple):
             also: old places to be named in any case, where their keys are kept.
         """
         if self.kept is None:
-            places = compress(range(self.known), map(is_not, old, new))
+            places = differing_places(old, new)
             return ((place, place) for place in (sorted({*places, *also}) if also else places))
         return [(o, n) for o, n in self.kept if old[o] is not new[n] or o in also]
 

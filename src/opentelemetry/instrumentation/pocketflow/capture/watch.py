@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.instrumentation.pocketflow.capture import journal as journals
@@ -12,10 +10,10 @@ from opentelemetry.instrumentation.pocketflow.capture.journal import Branch, Cre
 from opentelemetry.instrumentation.pocketflow.capture.preview import (
     cut_text,
     dumps,
-    is_secret_key,
-    key_text,
-    preview,
+    preview_text,
+    quoted,
     shape,
+    shown_key,
     size_in_bytes,
 )
 from opentelemetry.instrumentation.pocketflow.capture.reading import Kind, kind_of
@@ -23,7 +21,7 @@ from opentelemetry.instrumentation.pocketflow.capture.redact import REDACTED
 from opentelemetry.instrumentation.pocketflow.record import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from opentelemetry.instrumentation.pocketflow.capture.preview import Json
     from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
@@ -39,6 +37,10 @@ _MIN_CHANGE_BYTES: Final = 60
 _MARKER_BYTES: Final = 40
 """What tells that more was left out takes at most that."""
 _ATOMS: Final = frozenset({Kind.ATOM, Kind.TEXT})
+_WAS: Final = f',"was":"{REDACTED}"'
+_VALUE: Final = f',"value":"{REDACTED}"'
+_HIDDEN: Final = {"add": _VALUE, "replace": _WAS + _VALUE, "remove": _WAS}
+"""What operations show of what must not be shown."""
 
 
 class StoreWatch:
@@ -93,10 +95,10 @@ class StoreWatch:
     def mark(self, phase: str) -> None:
         """A border: credits what has changed since the last one to the phase that ends here."""
         self._journal.mark(self.branch, phase, self._render)
-        written, self._written = self._written, []
-        # Not earlier: the program's own functions are asked, and the journal is locked till now.
-        for value in written:
-            if self._on_written is not None:
+        if self._written and self._on_written is not None:
+            written, self._written = self._written, []
+            # Not earlier: the program's own functions are asked, and the journal was locked.
+            for value in written:
                 self._on_written(value)
 
     def show(self, budget: int) -> str | None:
@@ -109,22 +111,20 @@ class StoreWatch:
             return
         concurrent = self.branch.is_concurrent()
         self.branch.close()
-        added, changed, removed = (
-            self._names_that(state) for state in ("added", "changed", "removed")
-        )
+        conflicts = self.branch.conflicts
         self._record = Store(
             id=self._journal.id,
             patch=f"[{','.join(self._operations)}]",
             omitted=self._omitted,
-            added=added,
-            changed=changed,
-            removed=removed,
+            added=self._names_that("added"),
+            changed=self._names_that("changed"),
+            removed=self._names_that("removed"),
             concurrent=concurrent,
-            conflicts=self._fit(map(self._pointer, self.branch.conflicts.values())),
+            conflicts=self._fit([self._pointer(path) for path in conflicts.values()]),
             unwatched=self._journal.unwatched,
             initial=self.initial,
         )
-        self.branch.conflicts.clear()  # its paths hold keys of the store
+        conflicts.clear()  # its paths hold keys of the store
         journals.release(self._journal)
 
     @property
@@ -145,7 +145,7 @@ class StoreWatch:
             return None
         store = self._journal.recorded()
         if self._content == "values":
-            return dumps(preview(store.value, self._redactor, budget, store))
+            return preview_text(store.value, self._redactor, budget, store)
         return dumps(self._shapes(store, budget))
 
     def _shapes(self, store: Node, budget: int) -> Json:
@@ -153,7 +153,7 @@ class StoreWatch:
         shapes: dict[str, Json] = {}
         left = budget - _MARKER_BYTES
         for index, item in enumerate(store.items or ()):
-            name = key_text(store.step_to(index), self._redactor)
+            name = shown_key(store.step_to(index), self._redactor).text
             left -= size_in_bytes(dumps({name: shape(item)}))
             if left < 0:
                 shapes["$cut"] = {"length": store.length}
@@ -171,7 +171,7 @@ class StoreWatch:
             if self._content == "off" or room < _MIN_CHANGE_BYTES:
                 self._omitted += 1
                 continue
-            text = dumps(self._operation(credited, room))
+            text = self._operation(credited, room)
             size = size_in_bytes(text) + 1
             if size > self._left:
                 self._omitted += 1
@@ -184,49 +184,45 @@ class StoreWatch:
         if own and self._on_written is not None:
             self._written.append(credited.change.value)
 
-    def _operation(self, credited: Credited, room: int) -> dict[str, Json]:
+    def _operation(self, credited: Credited, room: int) -> str:
+        """A change as JSON, put together of parts that are encoded once each."""
         change = credited.change
-        pointer = self._pointer(change.path)
-        operation: dict[str, Json] = {"op": change.op, "path": pointer}
+        pointer = quoted(self._pointer(change.path))
+        shown = ""
         if self._content == "values":
-            room -= size_in_bytes(dumps(pointer)) + _FRAME_BYTES
-            self._add_values(operation, change, room)
+            shown = self._values(change, room - size_in_bytes(pointer) - _FRAME_BYTES)
         elif change.op != "remove":
-            operation.update(shape(change.value))
-        operation["phase"] = credited.phase
-        operation["seq"] = credited.seq
-        return operation
+            shown = f",{dumps(shape(change.value))[1:-1]}"
+        ends = f'"phase":"{credited.phase}","seq":{credited.seq}'
+        return f'{{"op":"{change.op}","path":{pointer}{shown},{ends}}}'
 
-    def _add_values(self, operation: dict[str, Json], change: Change, room: int) -> None:
-        secret = any(is_secret_key(step, self._redactor) for step in change.path)
-        show = partial(preview, redactor=self._redactor, around=change.around)
+    def _values(self, change: Change, room: int) -> str:
+        """The members of an operation that show what was there and what is."""
+        if any(shown_key(step, self._redactor).is_secret for step in change.path):
+            return _HIDDEN[change.op]
+        hide, around, shown = self._redactor, change.around, ""
         if change.op != "add":
             was_room = room if change.op == "remove" else room // 3
-            was = (
-                REDACTED
-                if secret
-                else show(change.was, budget=was_room, recorded=change.was_node, past=True)
+            was = preview_text(
+                change.was, hide, was_room, change.was_node, around=around, past=True
             )
-            operation["was"] = was
-            room -= size_in_bytes(dumps(was))
+            shown = f',"was":{was}'
+            room -= size_in_bytes(was)
         if change.op != "remove":
-            operation["value"] = (
-                REDACTED if secret else show(change.value, budget=room, recorded=change.node)
-            )
+            value = preview_text(change.value, hide, room, change.node, around=around)
+            shown += f',"value":{value}'
+        return shown
 
     def _pointer(self, path: Path) -> str:
         """JSON Pointer (RFC 6901)."""
-        steps = (key_text(step, self._redactor) for step in path)
-        escaped = chain.from_iterable(
-            ("/", step.replace("~", "~0").replace("/", "~1")) for step in steps
-        )
-        return cut_text("".join(escaped), _MAX_PATH_CHARS)
+        steps = [shown_key(step, self._redactor).pointer for step in path]
+        return cut_text("".join(steps), _MAX_PATH_CHARS)
 
     def _note_name(self, change: Change) -> None:
         """Keeps what became of each top-level key over the whole run."""
         if not change.path:
             return
-        name = key_text(change.path[0], self._redactor)
+        name = shown_key(change.path[0], self._redactor).text
         state = self._names.get(name)
         if len(change.path) > 1 or change.op == "replace":
             self._names[name] = state or "changed"
@@ -238,10 +234,10 @@ class StoreWatch:
             self._names[name] = "removed"
 
     def _names_that(self, state: str) -> tuple[str, ...]:
-        return self._fit(name for name, its_state in self._names.items() if its_state == state)
+        return self._fit([name for name, its in self._names.items() if its == state])
 
-    def _fit(self, names: Iterable[str]) -> tuple[str, ...]:
-        return fit(tuple(names), self._shares.names)
+    def _fit(self, names: list[str]) -> tuple[str, ...]:
+        return fit(tuple(names), self._shares.names) if names else ()
 
 
 class Trail:

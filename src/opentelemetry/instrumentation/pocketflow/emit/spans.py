@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from opentelemetry.trace import Status, StatusCode
+from opentelemetry.trace import Status, StatusCode, get_tracer_provider
 
 from opentelemetry.instrumentation.pocketflow import semconv
 from opentelemetry.instrumentation.pocketflow.emit.usage import add_usage
@@ -12,7 +12,7 @@ from opentelemetry.instrumentation.pocketflow.emit.usage import add_usage
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opentelemetry.trace import Span
+    from opentelemetry.trace import Span, Tracer
 
     from opentelemetry.instrumentation.pocketflow.record import (
         Attempt,
@@ -31,8 +31,21 @@ if TYPE_CHECKING:
 
 Attributes: TypeAlias = "dict[str, str | bool | int | float | Sequence[str]]"
 
+_API_PACKAGE = "opentelemetry.trace"
 _JSON = "application/json"
 _NO_CHANGE = "[]"
+
+
+def may_record(tracer: Tracer) -> bool:
+    """Can spans of a tracer, or of the global provider, record anything?
+
+    The API's own classes cannot: its no-op, and the proxies that stand in until a provider is set.
+    Any other implementation can, so what counts is where a class was defined.
+    """
+    return not (
+        type(tracer).__module__ == _API_PACKAGE
+        and type(get_tracer_provider()).__module__ == _API_PACKAGE
+    )
 
 
 def start_attributes(kind: str, *, openinference: bool) -> Attributes:
@@ -65,20 +78,21 @@ def workflow_attributes(name: str) -> Attributes:
     }
 
 
-def step_attributes(step: Step) -> Attributes:
-    """A run's place in the route."""
-    attributes: Attributes = {}
-    if step.node_id is not None:
-        attributes[semconv.NODE_ID] = step.node_id
-    if step.iteration is not None:
-        attributes[semconv.NODE_ITERATION] = step.iteration
+def add_place(attributes: Attributes, node_id: str | None, iteration: int | None) -> None:
+    """Adds where in the graph a run is, as far as that is known."""
+    if node_id is not None:
+        attributes[semconv.NODE_ID] = node_id
+    if iteration is not None:
+        attributes[semconv.NODE_ITERATION] = iteration
+
+
+def _add_step(attributes: Attributes, step: Step) -> None:
     if step.action is not None:
         attributes[semconv.NODE_ACTION] = step.action
     if step.next is not None:
         attributes[semconv.NODE_NEXT] = step.next
     if step.dead_end:
         attributes[semconv.NODE_DEAD_END] = True
-    return attributes
 
 
 def begin_store(span: Span, store_id: int, initial: str) -> None:
@@ -97,7 +111,8 @@ def begin_graph(span: Span, text: str | None, digest: str | None) -> None:
 
 def finish_run(span: Span, run: Run, *, openinference: bool) -> None:
     """Sets what is known at the end of a run. Does not end the span."""
-    attributes = step_attributes(run.step)
+    attributes: Attributes = {}
+    _add_step(attributes, run.step)
     _add_phases(attributes, run.phases)
     _add_attempts(attributes, run.attempts)
     _add_batch(attributes, run.batch)
@@ -142,7 +157,8 @@ def _conclude(
     if error_type is not None:
         attributes[semconv.ERROR_TYPE] = error_type
         span.set_status(Status(StatusCode.ERROR, error_type))
-    span.set_attributes(attributes)
+    if attributes:
+        span.set_attributes(attributes)
 
 
 def add_exception(span: Span, failure: Failure) -> None:

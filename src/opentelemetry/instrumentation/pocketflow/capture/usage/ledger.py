@@ -92,6 +92,7 @@ class Account:
 
     __slots__ = (
         "book",
+        "expected",
         "failed",
         "has_span",
         "inner",
@@ -116,6 +117,8 @@ class Account:
         """Is it an attempt that failed?"""
         self.inner: Account | None = None
         """That of the attempt in progress, where there is one."""
+        self.expected = False
+        """Is there an attempt in progress without an account so far?"""
         # Most runs call no model: what holds the calls is made for the first.
         self.book: Book | None = None
         self.over: Book | None = None
@@ -135,12 +138,25 @@ class Account:
 
     def begin_attempt(self, *, has_span: bool) -> Account:
         """An attempt begins: what is told from now on belongs to it."""
+        self.expected = False
         self.inner = Account(self.ledger, self, is_run=False, has_span=has_span)
         return self.inner
 
+    def expect_attempt(self) -> None:
+        """An attempt without a span begins. Most call no model: its account waits for a call."""
+        self.inner, self.expected = None, True
+
+    def innermost(self) -> Account:
+        """What answers for a call that is made now: the attempt in progress, if there is one."""
+        if self.expected:
+            with self.ledger.lock:
+                if self.expected:
+                    self.begin_attempt(has_span=False)
+        return self.inner or self
+
     def end_attempt(self, *, failed: bool) -> Account | None:
         """The attempt in progress is over."""
-        inner, self.inner = self.inner, None
+        inner, self.inner, self.expected = self.inner, None, False
         if inner is not None:
             inner.close(failed=failed)
         return inner
@@ -235,13 +251,14 @@ class Account:
             The calls that are credited to a run; none for items and attempts, whose calls are
             credited to their run.
         """
-        self.end_attempt(failed=failed)
+        if self.inner is not None or self.expected:
+            self.end_attempt(failed=failed)
         with self.ledger.lock:
             if not self.is_open:
                 return []
             self.is_open = False
             self.failed = failed
-            charges = self._charges()
+            charges = [] if self.is_empty else self._charges()
             if not self.is_run:
                 self._hand_over(charges)
                 return []
@@ -257,7 +274,7 @@ class Account:
 
     def usage(self) -> Usage | None:
         """What the calls here and below have used, once it is closed; None where there was none."""
-        if self.book is None and self.over is None and self.nested is None:
+        if self.is_empty:
             return None
         total, wasted = self._totals()
         tokens = total.sum()
@@ -272,6 +289,11 @@ class Account:
             currency=self.ledger.currency,
             own=self._own_calls(),
         )
+
+    @property
+    def is_empty(self) -> bool:
+        """Has no call been told of, here or below?"""
+        return self.book is None and self.over is None and self.nested is None
 
     def _hand_over(self, charges: list[Charge]) -> None:
         """An item or attempt is over: its calls are its run's."""

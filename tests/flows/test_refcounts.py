@@ -1,0 +1,136 @@
+"""What a run needs is freed when the run is over: nothing waits for the garbage collector."""
+
+# The framework's classes are Any here (see support.framework), and `a >> b` connects nodes.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+# pyright: reportUnusedExpression=false
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from opentelemetry.instrumentation.pocketflow.capture.calls import Scope
+from opentelemetry.instrumentation.pocketflow.capture.watch import StoreWatch
+from support.framework import AsyncFlow, AsyncParallelBatchNode, BatchFlow, BatchNode, Flow, Node
+from support.tracing import tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Writes(Node):
+    """Changes the store."""
+
+    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+        """A key."""
+        shared["n"] = shared.get("n", 0) + 1
+
+
+class Retried(Writes):
+    """Fails once."""
+
+    def exec(self, prep_res: Any) -> Any:
+        """Counts on the framework's own counter."""
+        if self.cur_retry == 0:
+            raise OSError("once")
+
+
+class FallsBack(Writes):
+    """Fails for good, and has another answer."""
+
+    def exec(self, prep_res: Any) -> Any:
+        """An error."""
+        raise OSError("always")
+
+    def exec_fallback(self, prep_res: Any, exc: Any) -> Any:
+        """The answer."""
+        return "instead"
+
+
+class Items(BatchNode):
+    """A batch whose items are tried twice."""
+
+    def prep(self, shared: Any) -> Any:
+        """Two items."""
+        return [1, 2]
+
+    def exec(self, prep_res: Any) -> Any:
+        """Counts on the framework's own counter."""
+        if self.cur_retry == 0:
+            raise OSError("once")
+
+
+class Parallel(AsyncParallelBatchNode):
+    """Items at the same time."""
+
+    async def prep_async(self, shared: Any) -> Any:
+        """Two items."""
+        return [1, 2]
+
+    async def exec_async(self, prep_res: Any) -> Any:
+        """Lets the other go first."""
+        await asyncio.sleep(0)
+
+
+class Each(BatchFlow):
+    """Two ways through its nodes."""
+
+    def prep(self, shared: Any) -> Any:
+        """The params."""
+        return [{"n": 1}, {"n": 2}]
+
+
+class Walks(Flow):
+    """Goes from node to node by itself."""
+
+    def _orch(self, shared: Any, params: Any = None) -> Any:
+        node = self.start_node
+        while node:
+            node = self.get_next_node(node, node._run(shared))
+
+
+class Hidden(Node):
+    """Takes the place of the framework's run."""
+
+    def _run(self, shared: Any) -> Any:
+        shared["hidden"] = True
+
+
+def then_writes(node: Any) -> Any:
+    """A flow of that node and another."""
+    node >> Writes()
+    return Flow(start=node)
+
+
+PROGRAMS: dict[str, Callable[[], Any]] = {
+    "node": lambda: then_writes(Writes()).run({}),
+    "retries": lambda: then_writes(Retried(max_retries=2)).run({}),
+    "fallback": lambda: then_writes(FallsBack(max_retries=2)).run({}),
+    "batch": lambda: then_writes(Items(max_retries=2)).run({}),
+    "parallel": lambda: asyncio.run(AsyncFlow(start=Parallel()).run_async({})),
+    "batch flow": lambda: Each(start=Writes()).run({}),
+    "nested": lambda: Flow(start=then_writes(Writes())).run({}),
+    "own route": lambda: Walks(start=Writes()).run({}),
+    "hidden": lambda: then_writes(Hidden()).run({}),
+}
+
+
+@pytest.mark.parametrize("phase_spans", [False, True])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_nothing_waits_for_the_garbage_collector(name: str, phase_spans: bool) -> None:
+    """A collection per node would cost more than the node's span, and keep the program's values."""
+    with tracing(phase_spans=phase_spans):
+        gc.collect()
+        gc.disable()
+        try:
+            PROGRAMS[name]()
+            live = map(type, gc.get_objects())
+            left = [cls for cls in live if issubclass(cls, (Scope, StoreWatch))]
+        finally:
+            gc.enable()
+
+    assert left == []
