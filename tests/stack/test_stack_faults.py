@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 import typing
 from pathlib import Path
 
@@ -19,7 +21,9 @@ from support import programs
 from support.stack import get, running_stack, wait_until
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
+
+    from typing_extensions import Self
 
     from support.stack import Stack
 
@@ -55,14 +59,20 @@ def own_stack(tmp_path: Path) -> Iterator[Stack]:
 
 
 class Stepper:
-    """The program above, zero-code, one run at a time."""
+    """The program above, zero-code, one run at a time; it does not outlive its block."""
 
     def __init__(self, folder: Path, stack: Stack) -> None:
         script = folder / "stepper.py"
         script.write_text(STEPPER, encoding="utf-8")
         instrument = Path(sysconfig.get_path("scripts")) / "opentelemetry-instrument"
-        # Spans leave soon after they end, so that a run is on its way when the next one begins.
-        told = {"OTEL_SERVICE_NAME": SERVICE, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+        told = {
+            "OTEL_SERVICE_NAME": SERVICE,
+            # Spans leave soon after they end, so that a run is on its way when the next one begins.
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
+            # Seconds. The exporter tries 6 times, 1, 2, 4, 8 and 16 s apart, as long as it is not
+            # over: by default for 7 s, less than a collector may need to start on a busy machine.
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "60",
+        }
         self._process = subprocess.Popen(
             [str(instrument), sys.executable, str(script)],
             env=programs.clean_environment(stack.environment() | told),
@@ -76,18 +86,37 @@ class Stepper:
         """Let it run its flow once; it must say what it says without tracing."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{name}\n")
-        self._process.stdin.flush()
-        assert self._process.stdout.readline() == f"{{'run': '{name}', 'steps': {NODES}}}\n"
+        with self._in_time():
+            self._process.stdin.write(f"{name}\n")
+            self._process.stdin.flush()
+            assert self._process.stdout.readline() == f"{{'run': '{name}', 'steps': {NODES}}}\n"
 
     def end(self) -> None:
         """Let it end; it must end well."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
-        assert self._process.stdout.read() == ""
-        self._process.stdout.close()
-        assert self._process.wait(programs.TIMEOUT) == 0
+        with self._in_time():
+            self._process.stdin.close()
+            assert self._process.stdout.read() == ""
+            assert self._process.wait() == 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        with self._process:  # closes its pipes, and waits for its end
+            pass
+
+    @contextlib.contextmanager
+    def _in_time(self) -> Generator[None]:
+        """Kill it when the block takes too long: what the block waits for then comes to an end."""
+        watchdog = threading.Timer(programs.TIMEOUT, self._process.kill)
+        watchdog.start()
+        try:
+            yield
+        finally:
+            watchdog.cancel()
 
 
 def _stored(stack: Stack) -> dict[str, int]:
@@ -112,31 +141,31 @@ def _collector_says(stack: Stack, metric: str) -> float:
 
 def test_the_collector_stops_in_the_middle(own_stack: Stack, tmp_path: Path) -> None:
     """Runs before, during and after its absence do the same, and all of them arrive."""
-    stepper = Stepper(tmp_path, own_stack)
-    stepper.run("before")
-    wait_until(lambda: _stored(own_stack) == _expected("before"), "the first run is in Jaeger")
+    with Stepper(tmp_path, own_stack) as stepper:
+        stepper.run("before")
+        wait_until(lambda: _stored(own_stack) == _expected("before"), "the first run is in Jaeger")
 
-    own_stack.collector.stop()
-    stepper.run("during")
-    own_stack.collector.start()
-    stepper.run("after")
-    stepper.end()
+        own_stack.collector.stop()
+        stepper.run("during")
+        own_stack.collector.start()
+        stepper.run("after")
+        stepper.end()
 
     wanted = _expected("before", "during", "after")
     wait_until(lambda: _stored(own_stack) == wanted, "all three runs are in Jaeger")
 
 
 def test_jaeger_stops_and_the_collector_crashes(own_stack: Stack, tmp_path: Path) -> None:
-    """All that the collector accepted is on disk: none is lost, each arrives once."""
+    """All that the collector accepted is on disk: none is lost."""
     names = [f"run {number}" for number in range(20)]
-    stepper = Stepper(tmp_path, own_stack)
 
-    for name in names[:10]:
-        stepper.run(name)
-    own_stack.jaeger.stop()
-    for name in names[10:]:
-        stepper.run(name)
-    stepper.end()
+    with Stepper(tmp_path, own_stack) as stepper:
+        for name in names[:10]:
+            stepper.run(name)
+        own_stack.jaeger.stop()
+        for name in names[10:]:
+            stepper.run(name)
+        stepper.end()
     accepted = "otelcol_receiver_accepted_spans_total"
     # Two pipelines take what the one receiver accepts; it counts once.
     wait_until(
@@ -157,9 +186,9 @@ def test_jaeger_stops_and_the_collector_crashes(own_stack: Stack, tmp_path: Path
 
 def test_jaeger_keeps_what_it_has(own_stack: Stack, tmp_path: Path) -> None:
     """A trace that was there before a restart is there after it, and after a crash."""
-    stepper = Stepper(tmp_path, own_stack)
-    stepper.run("kept")
-    stepper.end()
+    with Stepper(tmp_path, own_stack) as stepper:
+        stepper.run("kept")
+        stepper.end()
     wait_until(lambda: _stored(own_stack) == _expected("kept"), "the run is in Jaeger")
 
     own_stack.jaeger.stop()

@@ -11,8 +11,9 @@ import json
 import re
 import typing
 import urllib.parse
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from support.collector import free_port
 from support.stack import COLLECTOR, ROOT, Program, get, required, substituted
@@ -35,7 +36,7 @@ PERCENT = 50
 
 SLOW_MS = 1500
 DECISION_WAIT = 5
-"""Seconds; longer than any run of the tests and than their way to the sampler."""
+"""Seconds; longer than a request takes to the sampler, as a program sends all in one."""
 
 PLAIN_TEXT = ("GATEWAY_INSECURE", "SAMPLER_INSECURE", "JAEGER_INSECURE", "KAFKA_INSECURE")
 """What the variables are called that switch TLS off."""
@@ -112,6 +113,8 @@ class Chain:
             "OTEL_LOGS_EXPORTER": "none",
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{self.ports.at('agent http')}",
+            # A program's spans leave when it ends: no trace is cut in two, however slow it was.
+            "OTEL_BSP_SCHEDULE_DELAY": "60000",
         }
 
     def kept(self, service: str) -> dict[str, Kept]:
@@ -149,6 +152,7 @@ class Chain:
             "0.0.0.0:4318": self.ports.at("gateway http"),
             "0.0.0.0:8889": self.ports.at("gateway prometheus"),
             "0.0.0.0:8890": self.ports.at("gateway prometheus now"),
+            "jaeger:4317": self.ports.at("otlp"),  # which the gateway does not send to itself
             **self._common("gateway", "0.0.0.0"),  # noqa: S104 - the text in the file
         }
         over = {
@@ -229,6 +233,16 @@ def roots(spans: Iterable[Mapping[str, typing.Any]]) -> dict[str, str]:
 def sizes(spans: Iterable[Mapping[str, typing.Any]]) -> Counter[str]:
     """Count written spans by trace id."""
     return Counter(map(trace_id, spans))
+
+
+def slow(spans: Iterable[Mapping[str, typing.Any]]) -> set[str]:
+    """Return the traces of written spans that took `SLOW_MS` from first start to last end."""
+    times: defaultdict[str, list[datetime]] = defaultdict(list)
+    for span in spans:
+        ends = (span["start_time"], span["end_time"])
+        times[trace_id(span)] += [datetime.strptime(end, "%Y-%m-%dT%H:%M:%S.%f%z") for end in ends]
+    least = timedelta(milliseconds=SLOW_MS)
+    return {trace for trace, each in times.items() if max(each) - min(each) >= least}
 
 
 def drawn(trace: str, percent: float = PERCENT) -> bool:

@@ -2,15 +2,17 @@
 
 They run with the very files that the containers mount. All that a machine without containers needs
 otherwise, addresses and folders, is put in by `substituted`: literal texts, each of which must
-occur, and nothing else is changed. So a configuration that is proven here is the one that runs
-there.
+occur; nothing else is changed, and no other address may be left. So a configuration that is proven
+here is the one that runs there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -31,6 +33,8 @@ if typing.TYPE_CHECKING:
 
     from typing_extensions import Self
 
+T = typing.TypeVar("T")
+
 ROOT = Path(__file__).parents[2]
 
 FOLDER = "POCKETFLOW_STACK_BIN"
@@ -42,6 +46,12 @@ START_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
 ANSWER_TIMEOUT = 60.0
 """Seconds until what was sent can be asked for: flush, scrape and store take about 15."""
+
+UNANSWERED = (OSError, http.client.HTTPException, json.JSONDecodeError)
+"""What asking a server raises that is busy, or not there at the moment."""
+
+ELSEWHERE = re.compile(r"\b0\.0\.0\.0\b|\b[a-z][\w.-]*:\d{2,5}\b", re.IGNORECASE)
+"""An address in a configuration that is not on loopback: all interfaces, or a host by its name."""
 
 
 class StackError(AssertionError):
@@ -83,7 +93,8 @@ def substituted(file: Path, target: Path, texts: Mapping[str, str]) -> Path:
         texts: What stands in the file, to what shall stand there.
 
     Raises:
-        StackError: The file has none of one of the texts; then it is not what the test thinks.
+        StackError: The file has none of one of the texts, or an address that none of them covers;
+            then it is not what the test thinks.
     """
     text = file.read_text(encoding="utf-8")
     for old in texts:
@@ -93,7 +104,10 @@ def substituted(file: Path, target: Path, texts: Mapping[str, str]) -> Path:
     pieces = [text]
     for old in sorted(texts, key=len, reverse=True):
         pieces = [part for piece in pieces for part in _split(piece, old)]
-    target.write_text("".join(texts.get(piece, piece) for piece in pieces), encoding="utf-8")
+    written = "".join(texts.get(piece, piece) for piece in pieces)
+    if left := ELSEWHERE.findall(written):
+        raise StackError(f"{file.name} still has {', '.join(left)}")
+    target.write_text(written, encoding="utf-8")
     return target
 
 
@@ -128,15 +142,21 @@ class Program:
         Raises:
             StackError: It ended or did not answer in time; the message has its log.
         """
+        self._launch()
+        try:
+            wait_until(
+                lambda: self._has_ended() or self._is_ready(), f"{self.name} answers", START_TIMEOUT
+            )
+        except StackError as exc:
+            raise StackError(f"{exc}; its log:\n{self.log[-4000:]}") from exc
+        if self._has_ended():
+            raise StackError(f"{self.name} ended at its start; its log:\n{self.log[-4000:]}")
+
+    def _launch(self) -> None:
         with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command, stdout=log, stderr=subprocess.STDOUT, cwd=self.folder
             )
-        wait_until(
-            lambda: self._is_ready() or self._has_ended(), f"{self.name} answers", START_TIMEOUT
-        )
-        if self._has_ended():
-            raise StackError(f"{self.name} ended at its start; its log:\n{self.log[-4000:]}")
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it, by default as a container engine does; SIGKILL is a crash."""
@@ -155,9 +175,7 @@ class Program:
         return self._process is None or self._process.poll() is not None
 
     def _is_ready(self) -> bool:
-        with contextlib.suppress(OSError):
-            return get(self.ready_url, timeout=2).status == 200
-        return False
+        return get(self.ready_url, timeout=2).status == 200
 
 
 @dataclass(frozen=True)
@@ -188,17 +206,37 @@ def get(url: str, timeout: float = 10.0) -> Answer:
 def wait_until(
     reached: Callable[[], object], what: str, timeout: float = ANSWER_TIMEOUT, pause: float = 0.1
 ) -> None:
-    """Poll until something is so.
+    """Poll until something is so; a server that does not answer for a while is no failure.
 
     Raises:
-        StackError: It was not so in time; the message names it.
+        StackError: It was not so in time; the message names it, and the last error if that is why.
     """
     deadline = time.monotonic() + timeout
     waiting = threading.Event()
-    while not reached():
+    so, why = _asked_once(reached)
+    while not so:
         if time.monotonic() > deadline:
-            raise StackError(f"not within {timeout:.0f} s: {what}")
+            raise StackError(f"not within {timeout:.0f} s: {what}{why}")
         waiting.wait(pause)
+        so, why = _asked_once(reached)
+
+
+def _asked_once(reached: Callable[[], object]) -> tuple[object, str]:
+    """Return what came of it, and the error where nothing did."""
+    try:
+        return reached(), ""
+    except UNANSWERED as exc:
+        return False, f"; at last: {exc!r}"
+
+
+def settled(ask: Callable[[], T], wanted: object, timeout: float = ANSWER_TIMEOUT) -> T:
+    """Ask until the answer is the one that is wanted, or time is over; return the last answer.
+
+    So a test can compare the two, and show where they differ.
+    """
+    with contextlib.suppress(StackError):
+        wait_until(lambda: ask() == wanted, "the answer is the wanted one", timeout, pause=0.5)
+    return ask()
 
 
 class Stack:
@@ -239,9 +277,16 @@ class Stack:
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.url(port),
         }
 
-    def query(self, expression: str) -> list[typing.Any]:
-        """Ask Prometheus for an expression's value now: the list of its series."""
-        said = get(f"{self.url('prometheus')}/api/v1/query?{_asked(query=expression)}").json()
+    def query(self, expression: str, at: float | None = None) -> list[typing.Any]:
+        """Ask Prometheus for an expression's value: the list of its series.
+
+        Args:
+            expression: What to ask for.
+            at: The moment, in seconds since 1970; by default now.
+        """
+        moment = {} if at is None else {"time": str(at)}
+        asked = _asked(query=expression, **moment)
+        said = get(f"{self.url('prometheus')}/api/v1/query?{asked}").json()
         if said["status"] != "success":
             raise StackError(f"{expression}: {said['error']}")
         result: list[typing.Any] = said["data"]["result"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 import typing
 from dataclasses import dataclass
 
@@ -95,12 +96,15 @@ class Ran:
         commit: The commit of the repository that all programs are in.
         spans: Every span of a service, as the local file has it.
         runs: How often each was run.
+        told_at: When Prometheus knew the runs in progress of every process, in seconds since 1970.
+            The collector forgets them after 5 minutes, so that later they are asked for as of then.
     """
 
     stack: Stack
     commit: str
     spans: Mapping[str, tuple[Entry, ...]]
     runs: Mapping[str, int]
+    told_at: float
 
 
 def run_all(stack: Stack, folder: Path) -> Ran:
@@ -118,9 +122,10 @@ def run_all(stack: Stack, folder: Path) -> Ran:
             env = stack.environment(protocol) | _model(name, providers)
             for _ in range(times):
                 _run_both(folder, name, env)
+    told_at = _wait_for_processes(stack, runs)
     spans = {name: _kept(folder, name) for name in runs}
     _wait_for_metrics(stack, spans)
-    return Ran(stack, commit, spans, runs)
+    return Ran(stack, commit, spans, runs, told_at)
 
 
 def _model(name: str, providers: Providers) -> dict[str, str]:
@@ -172,6 +177,15 @@ def _repository(folder: Path) -> str:
     ).stdout.strip()
 
 
+def _wait_for_processes(stack: Stack, runs: Mapping[str, int]) -> float:
+    """Block until every process has told its runs in progress; return when that was."""
+    for service, times in runs.items():
+        active = f'pocketflow_active_runs{{job="{service}"}}'
+        processes = f"count(count by (service_instance_id) ({active}))"
+        _wait_for_value(stack, processes, times)
+    return time.time()
+
+
 def _wait_for_metrics(stack: Stack, spans: Mapping[str, tuple[Entry, ...]]) -> None:
     """Block until Prometheus has counted every span, and Jaeger can find them."""
     for service, entries in spans.items():
@@ -179,9 +193,12 @@ def _wait_for_metrics(stack: Stack, spans: Mapping[str, tuple[Entry, ...]]) -> N
 
 
 def _wait_for_service(stack: Stack, service: str, wanted: int) -> None:
-    counted = f'sum(pocketflow_spans_calls_total{{job="{service}"}})'
-    wait_until(lambda: _value(stack, counted) == wanted, f"{counted} is {wanted}")
+    _wait_for_value(stack, f'sum(pocketflow_spans_calls_total{{job="{service}"}})', wanted)
     wait_until(lambda: _stored(stack, service) == wanted, f"Jaeger has {wanted} of {service}")
+
+
+def _wait_for_value(stack: Stack, expression: str, wanted: float) -> None:
+    wait_until(lambda: _value(stack, expression) == wanted, f"{expression} is {wanted}")
 
 
 def _value(stack: Stack, expression: str) -> float | None:
