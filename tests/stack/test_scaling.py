@@ -252,7 +252,7 @@ def test_what_is_kept_is_exactly_what_the_policies_say(ran: Ran) -> None:
     """Errors, retries, expensive and slow runs are kept, and of the rest those that were drawn."""
     assert set(ran.kept()) == ran.to_keep
     dropped = {ran.kinds[trace] for trace in ran.kinds.keys() - ran.to_keep}
-    assert {"Plain", "PlainBatch", "Cheap"} <= dropped, "nothing was there to be dropped"
+    assert dropped & {"Plain", "PlainBatch", "Cheap"}, "nothing was there to be dropped"
 
 
 def test_each_policy_keeps_its_own(ran: Ran) -> None:
