@@ -514,14 +514,13 @@ raise SystemExit(5)
     assert both("main.py", cwd=cwd).tree() == ""
 
 
-def test_closed_stderr_that_became_another_file(program: Callable[..., Path]) -> None:
-    """A file that the program opened in stderr's place gets nothing from us."""
+def test_stderr_that_became_another_file(program: Callable[..., Path]) -> None:
+    """A file that the program put in the place of stderr's gets nothing from us."""
     cwd = program(
         """\
 flow().run({})
 import os
-os.close(2)
-print(os.open("log.txt", os.O_WRONLY | os.O_CREAT))
+os.dup2(os.open("log.txt", os.O_WRONLY | os.O_CREAT), 2)
 """
     )
     assert both("main.py", cwd=cwd).tree() == ""
