@@ -185,7 +185,7 @@ def _own_stderr(file: tuple[int, int] | None) -> AbstractContextManager[TextIO |
 
 @contextlib.contextmanager
 def _exit_code_kept() -> Generator[None]:
-    """Forget what was said, in this block, to a stderr whose descriptor the program has closed.
+    """Forget what was said, in this block, to a stderr that takes nothing any more.
 
     A log line about a fault of ours would stay in the stream's buffer, Python would fail to write
     it when it ends, and exit with 120 instead of the program's code.
@@ -195,8 +195,8 @@ def _exit_code_kept() -> Generator[None]:
     try:
         yield
     finally:
-        if took_all and not _takes_all(stderr) and _file_behind(stderr) is None:
-            with contextlib.suppress(OSError, ValueError):
+        if took_all and not _takes_all(stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
                 _pour_away(stderr)
 
 
@@ -209,14 +209,13 @@ def _takes_all(stream: TextIO | None) -> bool:
     return True
 
 
-def _pour_away(stream: TextIO) -> None:
-    """Empty the buffer of a stream with a closed descriptor, which is closed again afterwards."""
-    null, gone = os.open(os.devnull, os.O_WRONLY), stream.fileno()
-    if null != gone:  # the lowest that is free is taken, which need not be that one
-        os.dup2(null, gone)
-        os.close(null)
+def _pour_away(stream: Any) -> None:
+    """Empty the buffer of a stream that was opened by Python, which leads nowhere from now on.
+
+    The descriptor is left alone: another file may have got its number.
+    """
+    stream.buffer.raw.__init__(os.open(os.devnull, os.O_WRONLY), "w")
     stream.flush()
-    os.close(gone)
 
 
 def _stay_interrupted() -> None:
