@@ -11,15 +11,14 @@ import subprocess
 import sys
 from collections import deque
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import genai_prices
 import pytest
 
 from support import programs
 from support.collector import running_collector
+from support.list_prices import list_price
 from support.providers import TEXT, Providers, Served
 from support.providers.server import Failure
 from support.providers.wire import WORDS, Reply
@@ -365,19 +364,3 @@ def billed(served: Sequence[Served], *, of_all: bool = True) -> dict[str, Value]
     if of_all:
         sums |= {part: sum(getattr(answer, part) for answer in served) for part in PARTS}
     return sums
-
-
-def list_price(served: Iterable[Served]) -> Decimal:
-    """Return what genai-prices says that these answers cost, in US dollars."""
-    return sum((price_of(answer) for answer in served), Decimal())
-
-
-def price_of(answer: Served) -> Decimal:
-    """Return what genai-prices says that one answer costs."""
-    usage = genai_prices.Usage(
-        input_tokens=answer.input_tokens,
-        output_tokens=answer.output_tokens,
-        cache_read_tokens=answer.cached_tokens,
-        cache_write_tokens=answer.cache_write_tokens,
-    )
-    return genai_prices.calc_price(usage, answer.model, provider_id="openai").total_price

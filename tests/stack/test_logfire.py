@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from support import backend_programs, programs, sample_programs
+from support import programs, sample_programs
 from support.backends import Page, StandIn, python_having
 from support.collector import running_collector
+from support.list_prices import list_price
 from support.providers import Providers
 from support.received import common, one, outline
 
@@ -149,7 +150,7 @@ def test_its_own_spans_of_model_calls_count(tmp_path: Path) -> None:
     assert flow["pocketflow.usage.calls"] == 2
     assert flow["pocketflow.usage.input_tokens"] == sum(a.input_tokens for a in served)
     assert flow["pocketflow.usage.output_tokens"] == sum(a.output_tokens for a in served)
-    price = float(backend_programs.list_price(served))
+    price = float(list_price(served))
     assert flow["pocketflow.usage.cost"] == pytest.approx(price, rel=1e-9)
 
 

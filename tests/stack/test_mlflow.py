@@ -19,6 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from support import backend_programs, programs, sample_programs
 from support.backends import Launch, Page, executable, post, running
 from support.collector import free_port
+from support.list_prices import list_price
 from support.providers import TEXT, Providers
 from support.received import ReceivedSpan, decode, in_order, one, outline, values
 from support.stack import get, wait_until
@@ -300,7 +301,7 @@ def test_tokens_and_cost_are_those_that_were_served(mail: Mail) -> None:
     """MLflow's sums for the trace are what the provider would bill, and what our flow says."""
     read = sum(answer.input_tokens for answer in mail.served)
     written = sum(answer.output_tokens for answer in mail.served)
-    price = float(backend_programs.list_price(mail.served))
+    price = float(list_price(mail.served))
 
     used = mail.trace.said("mlflow.trace.tokenUsage")
     assert used["input_tokens"] == read

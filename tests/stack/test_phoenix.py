@@ -19,6 +19,7 @@ import pytest
 from support import backend_programs, programs, sample_programs
 from support.backends import Launch, Page, executable, post, running
 from support.collector import free_port
+from support.list_prices import list_price
 from support.providers import TEXT, Providers
 from support.received import ReceivedEvent, ReceivedSpan, in_order, one, outline
 from support.stack import get, wait_until
@@ -298,7 +299,7 @@ def test_tokens_and_cost_are_those_that_were_served(mail: Mail) -> None:
     """Phoenix's sums for the project and for the flow are what the provider would bill."""
     read = sum(answer.input_tokens for answer in mail.served)
     written = sum(answer.output_tokens for answer in mail.served)
-    price = float(backend_programs.list_price(mail.served))
+    price = float(list_price(mail.served))
 
     assert mail.told["tokenCountPrompt"] == read
     assert mail.told["tokenCountCompletion"] == written

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import typing
 from decimal import Decimal
 from pathlib import Path
-
-import genai_prices
-
-if typing.TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from support.providers import Served
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -113,18 +105,3 @@ COUNTED_TOKENS = {"input": 2 * 800 + 500, "output": 2 * 100 + 20, "cached": 2 * 
 COUNTED_COST = Decimal("0.000387")
 """Computed by hand: 1,300 fresh, 800 cached and 220 output tokens of gpt-4o-mini, at 0.15, 0.075
 and 0.60 US dollars a million."""
-
-
-def list_price(served: Iterable[Served]) -> Decimal:
-    """Return what genai-prices says that OpenAI's answers cost, in US dollars."""
-    return sum((_price(answer) for answer in served), Decimal())
-
-
-def _price(answer: Served) -> Decimal:
-    usage = genai_prices.Usage(
-        input_tokens=answer.input_tokens,
-        output_tokens=answer.output_tokens,
-        cache_read_tokens=answer.cached_tokens,
-        cache_write_tokens=answer.cache_write_tokens,
-    )
-    return genai_prices.calc_price(usage, answer.model, provider_id="openai").total_price
