@@ -1,6 +1,6 @@
 """For all tests: in CI, random tests draw the same examples every time; and what many share.
 
-A failure there is then the change's own. Elsewhere they go on searching.
+A failure there is then the change's own. Elsewhere they go on searching, at night the longest.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ import typing
 
 import pytest
 from hypothesis import settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+from opentelemetry.instrumentation.pocketflow import guard
+from opentelemetry.instrumentation.pocketflow.capture import redact
 
 if typing.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +21,25 @@ if typing.TYPE_CHECKING:
     from support.providers import Providers
 
 settings.register_profile("ci", derandomize=True, deadline=None)
-if os.environ.get("CI"):
+settings.register_profile(
+    "nightly",
+    derandomize=False,
+    deadline=None,
+    max_examples=2_000,
+    print_blob=True,
+    database=DirectoryBasedExampleDatabase(".hypothesis/examples"),
+)
+if profile := os.environ.get("HYPOTHESIS_PROFILE"):
+    settings.load_profile(profile)
+elif os.environ.get("CI"):
     settings.load_profile("ci")
+
+
+@pytest.fixture(autouse=True)
+def _log_lines_show_values() -> Iterator[None]:
+    """What an instrumentation forbade to show in messages stays hidden when it has ended."""
+    yield
+    redact.shows_values, guard.shown_message = True, str
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ import pydantic
 import pytest
 
 from opentelemetry.instrumentation.pocketflow.capture import reading
-from opentelemetry.instrumentation.pocketflow.capture.preview import key_text, preview, shape
+from opentelemetry.instrumentation.pocketflow.capture.preview import key_text, preview, shape_text
 from opentelemetry.instrumentation.pocketflow.capture.reading import Kind, kind_of
 from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
 from opentelemetry.instrumentation.pocketflow.capture.watch import StoreWatch
@@ -213,7 +213,7 @@ READERS: tuple[Callable[[Any], object], ...] = (
     reading.kind_of,
     reading.size_of,
     reading.instance_dict,
-    shape,
+    shape_text,
     lambda item: reading.is_instance(item, dict),
     lambda item: json.dumps(preview(item, REDACTOR, 1_000)),
     lambda item: key_text(item, REDACTOR),
@@ -398,7 +398,7 @@ def test_a_time_zone_of_the_program_is_named_but_not_asked() -> None:
 
 def test_a_number_of_too_many_digits_is_named_by_its_class() -> None:
     """The interpreter refuses to write it."""
-    assert reading.text_of(Fraction(10**5000, 3)) == "Fraction"
+    assert reading.text_of(Fraction(10**5000, 3)) is None
 
 
 def test_subclasses_go_by_their_bases() -> None:

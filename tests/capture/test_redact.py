@@ -336,6 +336,14 @@ def test_a_command_line_is_redacted_in_all_its_forms() -> None:
     assert REDACTOR.args(argv) == expected
 
 
+def test_a_login_of_curl_is_hidden() -> None:
+    """The user stays, and so do numbers of a user and a group."""
+    argv = ["curl", "-u", f"ada:{HUNTER}", "--user", "1000:1000", f"--user=ada:{HUNTER}"]
+
+    expected = ["curl", "-u", f"ada:{REDACTED}", "--user", "1000:1000", f"--user=ada:{REDACTED}"]
+    assert REDACTOR.args(argv) == expected
+
+
 def test_a_secret_flag_without_a_value_hides_nothing_else() -> None:
     """The next flag is a flag."""
     argv = ["run", "--auth", "--port", "80", "--password"]
@@ -432,6 +440,8 @@ REPEATED = (
     *("token: ", "key", "a://b:c/", "eyJaaaaaaaaaa-", "token=", 'password=("', "-----BEGIN "),
     *("--a", "sk-", "\\", "password=\\", '"', "SG.aaaaaaaaaaaaaaaa", "Basic aaaaaaaa", "a "),
     *("Bearer a", "xoxb-", "token ", "api_", "?sig=", "-----BEGIN PRIVATE KEY-----"),
+    *("%25", "token%3D", "&quot;", "token\\n", "-u a:", "a1", "://a1b2c3", "_A"),
+    *("token a1B2c3D4e5F6g7H8 ", "M", "jdbc:oracle:a:", "?key=a1", "dp.pt.", "token-", "-a-A"),
 )
 
 

@@ -55,6 +55,7 @@ def test_it_is_frozen() -> None:
         ("usage_recognisers", len, TypeError, ["usage_recognisers=", "sequence of functions"]),
         ("usage_recognisers", [3], TypeError, ["usage_recognisers=[3]", "3 is not a function"]),
         ("baggage", "on", TypeError, ["baggage='on'", "True or False"]),
+        ("self_report", 0, TypeError, ["self_report=0", "True or False"]),
         ("strict", None, TypeError, ["strict=None", "True or False"]),
     ],
 )
@@ -91,6 +92,7 @@ def test_an_unknown_option_is_an_error_that_lists_the_options() -> None:
         ("resource", "false", False),
         ("currency", "eur", "EUR"),
         ("baggage", "true", True),
+        ("self_report", "yes", True),
         ("strict", "1", True),
     ],
 )

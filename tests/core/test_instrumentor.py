@@ -141,13 +141,14 @@ def test_a_wrapped_method_looks_like_a_plain_one(
     """Name, signature and kind are those of the method."""
     holder: Any = Double() if bound else Double
     wrapped = holder.run
+    assert wrapped == holder.run
     PocketFlowInstrumentor().uninstrument()
     plain = holder.run
     assert wrapped.__name__ == plain.__name__
     assert wrapped.__qualname__ == plain.__qualname__
     assert inspect.signature(wrapped) == inspect.signature(plain)
-    assert inspect.ismethod(wrapped) == inspect.ismethod(plain)
-    assert wrapped == plain
+    assert type(wrapped) is type(plain)
+    assert inspect.getsource(wrapped) == inspect.getsource(plain)
 
 
 def test_async_methods_stay_coroutine_functions(exporter: InMemorySpanExporter) -> None:
@@ -195,6 +196,21 @@ def test_options_of_the_program_win_over_an_instrumentation_without_any(
     Double().run({"n": 1})
     [span] = exporter.get_finished_spans()
     assert '"value"' not in str((span.attributes or {})["pocketflow.shared.diff"])
+
+
+def test_a_self_report_does_not_stand_against_options_of_the_program(
+    exporter: InMemorySpanExporter,
+) -> None:
+    """`pocketflow-trace run` asks for one; a program's options win all the same, and it stays."""
+    PocketFlowInstrumentor().uninstrument()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    PocketFlowInstrumentor().instrument(tracer_provider=provider, self_report=True)
+    PocketFlowInstrumentor().instrument(content="off")
+    Double().run({"n": 1})
+    [span] = exporter.get_finished_spans()
+    assert "pocketflow.shared.diff" not in (span.attributes or {})
+    assert "pocketflow.instrumentation.duration" in (span.attributes or {})
 
 
 def test_a_module_that_is_not_the_framework_is_named(caplog: pytest.LogCaptureFixture) -> None:

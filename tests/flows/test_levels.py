@@ -13,15 +13,14 @@ import pytest
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
-    Decision,
     ParentBased,
     Sampler,
-    SamplingResult,
 )
 
 from opentelemetry import trace as trace_api
 from opentelemetry.instrumentation.pocketflow import PocketFlowInstrumentor
 from support.framework import AsyncFlow, AsyncNode, BatchFlow, BatchNode, Flow, Node
+from support.samplers import Only
 from support.tracing import SpanView, Stage, act, faults_raise, logged, note, traced, tracing
 
 CONTENT = ("input.value", "output.value", "node.params", "shared.diff", "shared.initial")
@@ -408,35 +407,6 @@ class Watched(dict[str, Any]):
     def __len__(self) -> int:
         note("len")
         return super().__len__()
-
-
-class Only(Sampler):
-    """Records all but the spans of one name.
-
-    Args:
-        dropped: the name.
-    """
-
-    def __init__(self, dropped: str) -> None:
-        self.dropped = dropped
-
-    def should_sample(
-        self,
-        parent_context: Any,
-        trace_id: int,
-        name: str,
-        kind: Any = None,
-        attributes: Any = None,
-        *others: Any,
-        **more: Any,
-    ) -> Any:
-        """By name alone."""
-        drop = name == self.dropped
-        return SamplingResult(Decision.DROP if drop else Decision.RECORD_AND_SAMPLE, attributes)
-
-    def get_description(self) -> str:
-        """For logs."""
-        return "Only"
 
 
 @pytest.mark.parametrize("sampler", [ALWAYS_OFF, ParentBased(ALWAYS_OFF)])

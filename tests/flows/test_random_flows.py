@@ -13,6 +13,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.patches import applied
 from support.random_flows import Plan, async_plans, build, stores, sync_plans
 from support.tracing import Program, Stage, Trace, compared
 
@@ -27,27 +28,6 @@ def program_of(plan: Plan, store: dict[str, Any], *, is_async: bool) -> Program:
         return stage.run_async(flow, own) if is_async else stage.run(flow, own)
 
     return program
-
-
-def applied(initial: Any, patch: list[dict[str, Any]]) -> Any:
-    """What a JSON Patch makes of a value (RFC 6902; no escapes among these keys)."""
-    value = copy.deepcopy(initial)
-    for operation in patch:
-        *path, last = operation["path"].split("/")[1:]
-        place = value
-        for step in path:
-            place = place[int(step) if isinstance(place, list) else step]
-        key: Any = int(last) if isinstance(place, list) else last
-        if "was" in operation:
-            assert place[key] == operation["was"]
-        if operation["op"] == "remove":
-            del place[key]
-        elif operation["op"] == "add" and isinstance(place, list):
-            place.insert(key, copy.deepcopy(operation["value"]))
-        else:
-            assert (key in place) == (operation["op"] == "replace") or isinstance(place, list)
-            place[key] = copy.deepcopy(operation["value"])
-    return value
 
 
 def check(trace: Trace) -> None:
@@ -86,6 +66,7 @@ def test_async_flows(plan: Plan, store: dict[str, Any]) -> None:
     stores,
     st.sampled_from(["off", "keys", "values"]),
     st.booleans(),
+    st.booleans(),
     st.integers(0, 2),
     st.sampled_from(["skip", "timing", "keys", "full", "on_error", None]),
 )
@@ -94,6 +75,7 @@ def test_with_any_options(
     store: dict[str, Any],
     content: str,
     phase_spans: bool,
+    self_report: bool,
     items: int,
     level: str | None,
 ) -> None:
@@ -103,6 +85,7 @@ def test_with_any_options(
         nested=False,
         content=content,
         phase_spans=phase_spans,
+        self_report=self_report,
         max_batch_items=items,
         levels={"[SI]*": level} if level is not None else {},
         max_span_bytes=1024,

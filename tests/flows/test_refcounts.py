@@ -119,11 +119,12 @@ PROGRAMS: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("phase_spans", [False, True])
+@pytest.mark.parametrize("option", [None, "phase_spans", "self_report"])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_nothing_waits_for_the_garbage_collector(name: str, phase_spans: bool) -> None:
+def test_nothing_waits_for_the_garbage_collector(name: str, option: str | None) -> None:
     """A collection per node would cost more than the node's span, and keep the program's values."""
-    with tracing(phase_spans=phase_spans):
+    options: dict[str, Any] = {option: True} if option else {}
+    with tracing(**options):
         gc.collect()
         gc.disable()
         try:

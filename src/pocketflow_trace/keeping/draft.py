@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from pocketflow_trace.folders import make_private
 from pocketflow_trace.keeping.runfile import header_line
 from pocketflow_trace.keeping.shelf import PARTIAL_SUFFIX, Shelf, new_id
 
@@ -255,7 +256,7 @@ def _create(names: _Names) -> int:
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | _NO_FOLLOW
     if names.is_ours_alone:
         flags |= os.O_EXCL
-        names.written.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(names.written.parent)
         if names.final.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(names.final))
     fd = _aside(os.open(names.written, flags, 0o600))

@@ -23,6 +23,7 @@ from pocketflow_trace.keeping.transcript import Event, Transcript
 from pocketflow_trace.record.belonging import Inside, SpanKey, key_text, span_key
 from pocketflow_trace.record.entries import entry_of, is_ours, plain_attributes
 from pocketflow_trace.record.model import About
+from pocketflow_trace.resource import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -175,7 +176,7 @@ def open_spool(
         started: Unix time in nanoseconds at which tracing began.
         transcript: What makes lines of events.
     """
-    facts = plain_attributes(resource.attributes)
+    facts = plain_attributes(redacted(resource).attributes)
     about = About(program=_program(facts), started=started, resource=facts)
     on_idle = partial(prune, destination, LIMITS) if isinstance(destination, Shelf) else None
     try:

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry import trace
 from opentelemetry.instrumentation.pocketflow.resource import complete_resource
 from pocketflow_trace.process.ids import SystemIdGenerator
+from pocketflow_trace.resource import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +49,7 @@ def own_provider(service_name: str) -> TracerProvider:
     Args:
         service_name: `service.name`, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES give one.
     """
-    resource = Resource.create()
+    resource = redacted(Resource.create())
     if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: service_name}))
     return TracerProvider(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
 
+from opentelemetry.instrumentation.pocketflow.guard import guarded
 from pocketflow_trace.record.entries import entry_of, is_ours
 from pocketflow_trace.record.model import Run, grow
 
@@ -55,6 +56,7 @@ class RunCollector(SpanProcessor):
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
+    @guarded(None)
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Note a span that began."""
         del parent_context
@@ -70,6 +72,7 @@ class RunCollector(SpanProcessor):
             else:
                 self._dropped += 1
 
+    @guarded(None)
     def on_end(self, span: ReadableSpan) -> None:
         """Note a span that ended."""
         key = _key(span.get_span_context())

@@ -1,4 +1,8 @@
-"""Turns spans of the SDK into entries of the model."""
+"""Turns spans of the SDK into entries of the model.
+
+What PocketFlow's instrumentation wrote is redacted already. What others wrote, on spans of theirs
+or on one of PocketFlow's, is redacted here: entries are shown, kept and pasted somewhere.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,17 @@ from typing import TYPE_CHECKING, Final, get_args
 from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
 
 from opentelemetry.instrumentation.pocketflow import semconv
+from opentelemetry.instrumentation.pocketflow.capture import redact
+from opentelemetry.instrumentation.pocketflow.capture.redact import REDACTED
 from pocketflow_trace.record.model import Entry, Failure, Kind, Scalar, Status, Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from opentelemetry.sdk.trace import Event, ReadableSpan
+
+_OUR_NAMES: Final = frozenset(value for value in vars(semconv).values() if type(value) is str)
+"""Names of attributes that PocketFlow's instrumentation writes."""
 
 _STATUS: Final[dict[StatusCode, Status]] = {
     StatusCode.UNSET: "unset",
@@ -35,20 +44,38 @@ def plain_attributes(attributes: Mapping[str, object] | None) -> dict[str, Value
 
 def entry_of(span: ReadableSpan) -> Entry:
     """Return a span as an entry without children; one that still runs has no end."""
-    attributes = plain_attributes(span.attributes)
+    attributes = _without_credentials(plain_attributes(span.attributes), ours=is_ours(span))
     context = span.get_span_context()
+    hide = redact.in_use.text
     return Entry(
         kind=kind_of(span),
-        name=span.name,
+        name=span.name if is_ours(span) else hide(span.name),
         start=span.start_time or 0,
         end=span.end_time,
         status=_STATUS[span.status.status_code],
-        message=span.status.description or "",
+        message=hide(span.status.description or ""),
         attributes=attributes,
         failures=_failures(span.events),
         trace_id=format_trace_id(context.trace_id) if context else "",
         span_id=format_span_id(context.span_id) if context else "",
     )
+
+
+def _without_credentials(attributes: dict[str, Value], *, ours: bool) -> dict[str, Value]:
+    return {
+        name: value if ours and name in _OUR_NAMES else _redacted(name, value)
+        for name, value in attributes.items()
+    }
+
+
+def _redacted(name: str, value: Value) -> Value:
+    if isinstance(value, bool | int | float):
+        return value
+    if redact.in_use.secret_key(name):
+        return REDACTED
+    if isinstance(value, tuple):
+        return tuple(redact.in_use.text(item) if type(item) is str else item for item in value)
+    return redact.in_use.text(value)
 
 
 def kind_of(span: ReadableSpan) -> Kind:
@@ -67,8 +94,8 @@ def _failure(event: Event) -> Failure:
     stacktrace = attributes.get(semconv.EXCEPTION_STACKTRACE)
     return Failure(
         type=str(attributes.get(semconv.EXCEPTION_TYPE, "Exception")),
-        message=None if message is None else str(message),
-        stacktrace=None if stacktrace is None else str(stacktrace),
+        message=None if message is None else redact.in_use.text(str(message)),
+        stacktrace=None if stacktrace is None else redact.in_use.text(str(stacktrace)),
     )
 
 

@@ -34,6 +34,14 @@ def count(entry: Entry, name: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def seconds(entry: Entry, name: str) -> float | None:
+    """Return a duration that is not negative; None where it is absent."""
+    value = entry.attributes.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if value >= 0 else None
+
+
 def texts(entry: Entry, name: str) -> tuple[str, ...]:
     """Return a list attribute; empty where it is absent."""
     value = entry.attributes.get(name)

@@ -107,6 +107,12 @@ class Config:
     It does so with `conversation(..., baggage=True)`; but whoever sends requests can.
     """
 
+    self_report: bool = False
+    """Tell on the outermost span how long this instrumentation itself took.
+
+    It is `pocketflow.instrumentation.duration`; to measure it costs a little more.
+    """
+
     strict: bool = False
     """For development: wrong values given to `record_usage` and `conversation` raise.
 
@@ -275,6 +281,7 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "price": _function,
     "usage_recognisers": _functions,
     "baggage": _boolean,
+    "self_report": _boolean,
     "strict": _boolean,
 }
 
@@ -328,6 +335,7 @@ _ENVIRONMENT: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "resource": (env.OTEL_PYTHON_POCKETFLOW_RESOURCE, _parse_boolean),
     "currency": (env.OTEL_PYTHON_POCKETFLOW_CURRENCY, str),
     "baggage": (env.OTEL_PYTHON_POCKETFLOW_BAGGAGE, _parse_boolean),
+    "self_report": (env.OTEL_PYTHON_POCKETFLOW_SELF_REPORT, _parse_boolean),
     "strict": (env.OTEL_PYTHON_POCKETFLOW_STRICT, _parse_boolean),
 }
 

@@ -124,6 +124,14 @@ Take conversation, session and user from the W3C baggage of another process: ``t
 Default: ``false``.
 """
 
+OTEL_PYTHON_POCKETFLOW_SELF_REPORT: Final = "OTEL_PYTHON_POCKETFLOW_SELF_REPORT"
+"""
+.. envvar:: OTEL_PYTHON_POCKETFLOW_SELF_REPORT
+
+Tells on the outermost span how long this instrumentation itself took: ``true`` or ``false``.
+Default: ``false``.
+"""
+
 OTEL_PYTHON_POCKETFLOW_STRICT: Final = "OTEL_PYTHON_POCKETFLOW_STRICT"
 """
 .. envvar:: OTEL_PYTHON_POCKETFLOW_STRICT

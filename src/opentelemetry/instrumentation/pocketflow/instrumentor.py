@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -18,11 +19,12 @@ from opentelemetry.instrumentation.pocketflow.capture.hooks import HOOKS
 from opentelemetry.instrumentation.pocketflow.capture.processor import attend
 from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
 from opentelemetry.instrumentation.pocketflow.capture.session import Outlets, Session
+from opentelemetry.instrumentation.pocketflow.capture.timed import TIMED_HOOKS
 from opentelemetry.instrumentation.pocketflow.config import Config
 from opentelemetry.instrumentation.pocketflow.emit.metrics import Metrics, is_recording
 from opentelemetry.instrumentation.pocketflow.guard import guarded
+from opentelemetry.instrumentation.pocketflow.interpreters import is_subinterpreter
 from opentelemetry.instrumentation.pocketflow.version import __version__
-from opentelemetry.instrumentation.pocketflow.wrapping import MethodWrapper
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -66,14 +68,13 @@ class _Instrumentation:
         tracer_provider: TracerProvider | None,
         meter_provider: MeterProvider | None,
     ) -> None:
-        self._config = config
+        self.config = config
         self._redactor = Redactor(config.redact_keys, config.redact_patterns)
         self.provider = tracer_provider
         self.meter_provider = meter_provider
         self._active = True
         self._sessions: list[Session] = []
         self._wrapped: list[_Wrapped] = []
-        self._done: set[int] = set()
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -82,10 +83,18 @@ class _Instrumentation:
         It is never imported here: a program may have its own copy of the file, in a folder that
         is not on the path yet.
         """
-        guard.strict = self._config.strict
+        guard.strict = self.config.strict
         redact.in_use = self._redactor
-        for name in self._config.module:
+        redact.shows_values = self.config.content == "values"
+        guard.shown_message = self._message_in_a_log
+        for name in self.config.module:
             wrapt.register_post_import_hook(self._on_import, name)
+
+    def look_again(self) -> None:
+        """Wraps the framework's new classes, too, where its module was loaded again meanwhile."""
+        for name in self.config.module:
+            if (module := sys.modules.get(name)) is not None:
+                self._on_import(module)
 
     def stop(self) -> None:
         """Restores what was wrapped. Wrappers that others hold on to from now on only pass on."""
@@ -96,17 +105,21 @@ class _Instrumentation:
             if vars(owner).get(name) is wrapper:
                 setattr(owner, name, original)
 
+    def _message_in_a_log(self, text: str) -> str:
+        return self._redactor.text(text) if self.config.content == "values" else ""
+
     @guarded(None)
     def _on_import(self, module: ModuleType) -> None:
         with self._lock:
-            if not self._active or id(module) in self._done:
+            if not self._active:
                 return
             framework = Framework.of_module(module)
             if framework is None:
                 name = module.__name__
                 _logger.warning("module=%r: defines no BaseNode and Flow; nothing is traced", name)
                 return
-            self._done.add(id(module))
+            if any(known.framework.base_node is framework.base_node for known in self._sessions):
+                return
             session = self._open_session(framework)
             for owner in framework.classes:
                 self._wrap_class(session, owner)
@@ -117,36 +130,36 @@ class _Instrumentation:
         tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__, schema_url=semconv.SCHEMA_URL)
         root_attributes = self._fill_resource(provider)
         outlets = Outlets(tracer, self._make_metrics(), self._is_metering, _attend_to_global)
-        recognisers = (*self._config.usage_recognisers, *_installed_recognisers())
-        session = Session(outlets, self._config, framework, root_attributes, recognisers)
+        recognisers = (*self.config.usage_recognisers, *_installed_recognisers())
+        session = Session(outlets, self.config, framework, root_attributes, recognisers)
         self._sessions.append(session)
         return session
 
     def _make_metrics(self) -> Metrics:
-        meter = metrics.get_meter(
-            semconv.SCOPE_NAME, __version__, self.meter_provider, semconv.SCHEMA_URL
-        )
-        return Metrics(meter)
+        # A provider that can't make instruments is no reason to have no spans.
+        made = guard.attempt(_metrics_of, self.meter_provider, "the meter provider")
+        return made or Metrics(metrics.NoOpMeter(semconv.SCOPE_NAME))
 
     def _is_metering(self) -> bool:
         return is_recording(self.meter_provider or metrics.get_meter_provider())
 
     def _fill_resource(self, provider: TracerProvider) -> Mapping[str, Any]:
         """Tells the providers about git and the environment; what traces don't take is returned."""
-        if not self._config.resource:
+        if not self.config.resource:
             return {}
-        attributes = resource.resource_attributes(self._redactor, modules=self._config.module)
+        attributes = resource.resource_attributes(self._redactor, modules=self.config.module)
         resource.complete_resource(self.meter_provider or metrics.get_meter_provider(), attributes)
         return resource.complete_resource(provider, attributes)
 
     def _wrap_class(self, session: Session, owner: type) -> None:
-        for name, hook in HOOKS.items():
+        hooks = TIMED_HOOKS if self.config.self_report else HOOKS
+        for name, hook in hooks.items():
             # Only where the class itself defines it: wrapping what is inherited would leave an
             # attribute behind.
             original = vars(owner).get(name)
             if original is None:
                 continue
-            wrapper = MethodWrapper(owner, name, hook(session, original, owner).__call__)
+            wrapper = hook(session, original, owner).in_place_of(original)
             setattr(owner, name, wrapper)
             self._wrapped.append(_Wrapped(owner, name, original, wrapper))
 
@@ -172,7 +185,8 @@ class PocketFlowInstrumentor(BaseInstrumentor):
 
         Options that a program gives win over an instrumentation without any, such as that of
         `opentelemetry-instrument`: what the program wants hidden must not be shown. Otherwise a
-        second call only warns, as with every instrumentor.
+        second call only warns, as with every instrumentor; but if the framework's module was
+        loaded again since, as in notebooks, its new classes are traced from then on.
 
         Raises:
             TypeError: an option does not exist, or has a value of the wrong type.
@@ -184,6 +198,10 @@ class PocketFlowInstrumentor(BaseInstrumentor):
             self.uninstrument()
             kwargs.setdefault("tracer_provider", before.provider)
             kwargs.setdefault("meter_provider", before.meter_provider)
+            if "config" not in kwargs:
+                kwargs.setdefault("self_report", before.config.self_report)
+        if self._instrumentation is not None:
+            self._instrumentation.look_again()
         super().instrument(**kwargs)
 
     def instrumentation_dependencies(self) -> Collection[str]:
@@ -208,7 +226,11 @@ class PocketFlowInstrumentor(BaseInstrumentor):
         meter_provider = cast("MeterProvider | None", kwargs.get("meter_provider"))
         options = _options_in(kwargs)
         instrumentation = _Instrumentation(_config_from(options), provider, meter_provider)
-        self._is_by_default = not options
+        if is_subinterpreter():
+            _logger.warning("PocketFlow is traced in the main interpreter only, not in this one")
+            return
+        # A report on ourselves shows and hides nothing of the program.
+        self._is_by_default = options.keys() <= {"self_report"}
         instrumentation.start()
         self._instrumentation = instrumentation
 
@@ -218,6 +240,10 @@ class PocketFlowInstrumentor(BaseInstrumentor):
         if self._instrumentation is not None:
             self._instrumentation.stop()
             self._instrumentation = None
+
+
+def _metrics_of(provider: MeterProvider | None) -> Metrics:
+    return Metrics(metrics.get_meter(semconv.SCOPE_NAME, __version__, provider, semconv.SCHEMA_URL))
 
 
 def _attend_to_global() -> None:

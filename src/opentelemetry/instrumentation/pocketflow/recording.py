@@ -19,11 +19,10 @@ from opentelemetry.instrumentation.pocketflow.capture.usage.prices import as_pri
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
-
 _NAME_RULE: Final = "must be a name: 1 to 200 letters, digits or . _ : / @ + -"
 
 
+@guard.public(lambda: None)
 def record_usage(
     *,
     provider: str | None = None,
@@ -71,11 +70,6 @@ def record_usage(
         reasoning_tokens=_tokens("reasoning_tokens", reasoning_tokens),
         cost=_cost(cost),
     )
-    _charge(account, call)
-
-
-@guard.guarded(None)
-def _charge(account: Account, call: ModelCall) -> None:
     account.charge(call, RECORDED)
 
 

@@ -89,7 +89,7 @@ NODE_ITERATION: Final = "pocketflow.node.iteration"
 """flow, node: int. How often this place in the graph has run in this flow run, from 1."""
 
 NODE_ACTION: Final = "pocketflow.node.action"
-"""flow, node: string. The action that `post` returned; `default` where it returned None. Absent where it returned something other than a string."""
+"""flow, node: string. The action that `post` returned; `default` where it returned None. Absent where it returned something other than a string; `_OTHER` where no node follows and the content level shows no values."""
 
 NODE_NEXT: Final = "pocketflow.node.next"
 """flow, node: string. Id of the node that follows. Absent where the flow ends."""
@@ -118,6 +118,9 @@ POST_DURATION: Final = "pocketflow.node.post.duration"
 
 WAIT_DURATION: Final = "pocketflow.node.wait.duration"
 """node: double, seconds. Time spent waiting between attempts, where there was any; over all items of a batch."""
+
+INSTRUMENTATION_DURATION: Final = "pocketflow.instrumentation.duration"
+"""flow, node: double, seconds. Only with `self_report`, on the outermost flow or node: time that this instrumentation took in the run, on all its threads added up. Not in it: sending, the end of this very span, and the call into each wrapper."""
 
 # --- Attempts -------------------------------------------------------------------------------
 

@@ -83,10 +83,9 @@ class AttemptListener:
         elif name == ALLOWED:
             self.on_allowed(value)
         elif name == WAIT and self._failed_at is not None:
-            self._waiting = type(value) in {int, float} and bool(value)
+            self._waiting = (type(value) is int or type(value) is float) and bool(value)
             self.on_wait(value)
 
-    @guard.guarded(None)
     def finish(self, exc: BaseException | None) -> None:
         """`_exec` is over, with that exception or without one."""
         if self._open:

@@ -7,24 +7,29 @@ guarded; the call itself is not: its result and its exception, of whatever kind,
 from __future__ import annotations
 
 import contextvars
+import functools
 from contextlib import suppress
-from types import MethodType
-from typing import TYPE_CHECKING, Any, Final
+from inspect import iscoroutinefunction
+from types import CodeType, FunctionType
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from opentelemetry import context as context_api
+from opentelemetry.instrumentation.pocketflow import guard
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from contextvars import Token
-    from types import CodeType, TracebackType
+    from types import TracebackType
 
     from opentelemetry.context import Context
 
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
 
 class Scope:
-    """What surrounds one call. The methods of subclasses are guarded and never raise."""
+    """What surrounds one call. Who calls `enter`, `leave`, `returned` or `raised` guards them."""
 
-    __slots__ = ("again", "context", "recorded", "target")
+    __slots__ = ("again", "context", "is_over", "recorded", "stand_in")
 
     def __init__(self) -> None:
         self.context: Context | None = None
@@ -32,10 +37,12 @@ class Scope:
         self.recorded = False
         """Has the exception that left this scope been recorded, on a span in it or below it?"""
 
-        self.target: Callable[..., Any] | None = None
-        """What is called in place of the wrapped function, where that sees more."""
+        self.stand_in: object = None
+        """What the function is called with in place of the instance, where that sees more."""
         self.again = False
         """Is the hook to be asked once more inside this scope?"""
+        self.is_over = False
+        """Has it been told how the call ended, or given up?"""
 
     def is_exec_of(self, run: Scope) -> bool:
         """Is it the `exec` phase of that run, or one way through the nodes of that flow?"""
@@ -54,94 +61,195 @@ class Scope:
     def raised(self, exc: BaseException) -> None:
         """The call has raised."""
 
+    def abandon(self) -> None:
+        """Ends whatever is still open, after a fault in any of the above. Never raises."""
+
+
+def unseen(function: Function) -> Function:
+    """Has `warnings` and `logging` pass over the frames of a function of ours.
+
+    A program's `stacklevel` says how many frames further out the code is that is meant, and counts
+    none of ours. Both modules count no frame of Python's import machinery either, which they know
+    by two words in the name of its file.
+    """
+    inner = cast("FunctionType", function)
+    file = f"{inner.__code__.co_filename} (not counted, like importlib._bootstrap)"
+    inner.__code__ = inner.__code__.replace(co_filename=file)
+    return function
+
 
 class Caller:
-    """Stands in place of a function of the user's program, and calls it inside a scope."""
+    """Decides in which scope each call of one function of the program runs."""
 
-    is_async = False
-
-    def safely_open(
+    def scope_of(
         self, instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Scope | None:
-        """The scope of a call; None where the call is only passed on. Never raises."""
+        """The scope of a call of the method; None where the call is only passed on."""
         raise NotImplementedError
 
-    # One frame of ours for each call of the program's: programs may be close to the recursion
-    # limit, and what stands here is run several times for each node.
+    def in_place_of(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """What takes a method's place on its class: it calls the method inside a scope."""
+        make = _async_hook if iscoroutinefunction(method) else _hook
+        hook = make(self, method)
+        _HOOKS.add(cast("FunctionType", hook).__code__)
+        return hook
 
-    def __call__(
-        self,
-        wrapped: Callable[..., Any],
-        instance: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Called by wrapt in place of the function."""
+
+# On the class stand plain functions, and nothing of wrapt's, which are called through C: a call of
+# one Python function by another takes no room on the C stack, of which there is less than programs
+# may ask for by `sys.setrecursionlimit`. One frame each, since programs may be close to that limit.
+
+
+def _hook(caller: Caller, method: Callable[..., Any]) -> Callable[..., Any]:
+    function = unbound(method)
+
+    @unseen
+    @functools.wraps(method)
+    def hook(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True  # pytest shows the program's frames, not this one
-        if instance is None and args:  # somebody took the method unbound
-            instance, args = args[0], args[1:]
-            wrapped = MethodType(wrapped, instance)
-        scope = self.safely_open(instance, args, kwargs)
-        if scope is None:
-            return wrapped(*args, **kwargs)
-        if scope.again:
-            scope.target = self._again(scope, wrapped, instance)
-        if self.is_async:
-            return _named_like(wrapped, call_async(scope, wrapped, args, kwargs))
-        scope.enter()
-        token = attach(scope.context)
+        scope = _open(caller, args, kwargs)
+        token = None if scope is None else begin(scope)
         try:
-            result = (scope.target or wrapped)(*args, **kwargs)
-        except BaseException as exc:
-            scope.leave()
-            detach(token)
-            scope.raised(exc)
+            try:
+                if scope is None:
+                    called, instance = function, args[0] if args else None
+                else:
+                    called = hook if scope.again and scope.context is not None else function
+                    instance = args[0] if scope.stand_in is None else scope.stand_in
+                # Python 3.11 takes room on the C stack for calls with `*`.
+                if len(args) == 2 and not kwargs:  # noqa: PLR2004 - as most are called
+                    result = called(instance, args[1])
+                elif len(args) == 3 and not kwargs:  # noqa: PLR2004
+                    result = called(instance, args[1], args[2])
+                elif args:
+                    result = called(instance, *args[1:], **kwargs)
+                else:
+                    result = called(**kwargs)
+            except BaseException as exc:
+                if scope is not None:
+                    fail(scope, token, exc)
+                raise
+            if scope is not None:
+                end(scope, token, result)
+        finally:
+            if scope is not None and not scope.is_over:
+                give_up(scope, token)
+        return result
+
+    return hook
+
+
+def _async_hook(caller: Caller, method: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    function = unbound(method)
+
+    @unseen
+    @functools.wraps(method)
+    async def hook(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        scope = _open(caller, args, kwargs)
+        if scope is None:
+            return await function(*args, **kwargs)
+        token = begin(scope)
+        try:
+            try:
+                called = hook if scope.again and scope.context is not None else function
+                instance = args[0] if scope.stand_in is None else scope.stand_in
+                result = await called(instance, *args[1:], **kwargs)
+            except BaseException as exc:
+                fail(scope, token, exc)
+                raise
+            end(scope, token, result)
+        finally:
+            if not scope.is_over:
+                give_up(scope, token)
+        return result
+
+    return hook
+
+
+_HOOKS: Final[set[CodeType]] = set()
+
+
+def unbound(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method as a function that takes the instance first, whatever stands on the class."""
+    if type(method) is FunctionType:
+        return method
+    bind = getattr(type(method), "__get__", None)
+
+    @unseen
+    def call(instance: Any, *args: Any, **kwargs: Any) -> Any:
+        # Another tool's, which may tell by how it is bound whether it is called as a method.
+        bound = method if bind is None else bind(method, instance, type(instance))
+        return bound(*args, **kwargs)
+
+    return call
+
+
+def _open(caller: Caller, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Scope | None:
+    if not args:  # the method itself will complain, or was given `self` by name
+        return None
+    try:
+        return caller.scope_of(args[0], args[1:], kwargs)
+    except BaseException as exc:
+        if not guard.absorbs(f"{type(caller).__name__}.scope_of", exc):
             raise
+        return None
+
+
+# What a scope does is not the program's: a fault in it is logged, and the program goes on. What
+# ends programs goes on, too: a signal may raise KeyboardInterrupt anywhere in here. Either way
+# nothing stays open, and no context current.
+
+
+def begin(scope: Scope) -> Token[Context] | None:
+    """Enters a scope and makes its context current; what it returns is for the other three."""
+    try:
+        scope.enter()
+        return None if scope.context is None else context_api.attach(scope.context)
+    except BaseException as exc:
+        if not guard.absorbs(f"{type(scope).__name__}.enter", exc):
+            give_up(scope, None)
+            raise
+        # What the scope had not come to is lost, and no more.
+        return attach(scope.context)
+
+
+def end(scope: Scope, token: Token[Context] | None, result: object) -> None:
+    """The call has returned."""
+    try:
         scope.leave()
         detach(token)
         scope.returned(result)
-        return result
-
-    def _again(self, scope: Scope, wrapped: Callable[..., Any], instance: Any) -> Any:
-        def ask(*args: Any, **kwargs: Any) -> Any:
-            if scope.context is None:  # the scope could not be opened
-                return wrapped(*args, **kwargs)
-            return self(wrapped, instance, args, kwargs)
-
-        return ask
-
-
-def _named_like(
-    function: Callable[..., Any], coroutine: Coroutine[Any, Any, Any]
-) -> Coroutine[Any, Any, Any]:
-    """A coroutine that is never awaited is reported by its name: it stays the user's."""
-    coroutine.__name__, coroutine.__qualname__ = function.__name__, function.__qualname__
-    return coroutine
-
-
-async def call_async(
-    scope: Scope,
-    wrapped: Callable[..., Awaitable[Any]],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
-    """Awaits what a function returns inside a scope, which begins when it is first awaited."""
-    __tracebackhide__ = True
-    scope.enter()
-    token = attach(scope.context)
-    try:
-        result = await (scope.target or wrapped)(*args, **kwargs)
+        scope.is_over = True
     except BaseException as exc:
+        give_up(scope, token)
+        if not guard.absorbs(f"{type(scope).__name__}.returned", exc):
+            raise
+
+
+def fail(scope: Scope, token: Token[Context] | None, exc: BaseException) -> None:
+    """The call has raised."""
+    try:
         scope.leave()
         detach(token)
         scope.raised(exc)
-        raise
-    scope.leave()
-    detach(token)
-    scope.returned(result)
-    return result
+        scope.is_over = True
+    except BaseException as fault:
+        give_up(scope, token)
+        if not guard.absorbs(f"{type(scope).__name__}.raised", fault):
+            raise
 
 
+def give_up(scope: Scope, token: Token[Context] | None) -> None:
+    """Something of ours did not work: nothing of the scope is to stay."""
+    scope.is_over = True
+    try:
+        scope.abandon()
+    finally:
+        detach(token)
+
+
+@guard.guarded(cast("Token[Context] | None", None))
 def attach(context: Context | None) -> Token[Context] | None:
     """Makes a context current, if there is one."""
     return None if context is None else context_api.attach(context)
@@ -161,19 +269,24 @@ def detach(token: Token[Context] | None) -> None:
         context_api.detach(token)
 
 
-_CALLS: Final[tuple[CodeType, ...]] = (Caller.__call__.__code__, call_async.__code__)
+_traceback_of: Final = vars(BaseException)["__traceback__"].__get__
+"""Whatever a class makes of the attribute."""
 
 
 def scopes_left(exc: BaseException) -> Iterator[Scope]:
     """The scopes that an exception has left, outermost first.
 
-    Its own traceback tells: it names each frame of a `Caller` that the exception went through. So
+    Its own traceback tells: it names each frame of a hook that the exception went through. So
     nothing has to be kept, not even for exceptions that cross tasks or are raised again later.
     """
-    tb: TracebackType | None = exc.__traceback__
+    tb: TracebackType | None = _traceback_of(exc)
     while tb is not None:
-        if tb.tb_frame.f_code in _CALLS:
-            scope = tb.tb_frame.f_locals.get("scope")
+        if tb.tb_frame.f_code in _HOOKS:
+            variables: Any = tb.tb_frame.f_locals
+            scope = variables.get("scope")
+            if type(variables) is dict:
+                # Before Python 3.13, a frame keeps them: an exception would keep itself alive.
+                cast("dict[str, Any]", variables).pop("exc", None)
             if isinstance(scope, Scope):
                 yield scope
         tb = tb.tb_next
@@ -186,4 +299,4 @@ def is_recorded(exc: BaseException) -> bool:
 
 def is_cancellation(exc: BaseException) -> bool:
     """Is it one of those that end a program or task, and are no error?"""
-    return not isinstance(exc, Exception)
+    return not issubclass(type(exc), Exception)  # `isinstance` may ask the object for its class

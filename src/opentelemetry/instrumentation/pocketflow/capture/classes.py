@@ -10,8 +10,8 @@ import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from opentelemetry.instrumentation.pocketflow.capture import reading
-from opentelemetry.instrumentation.pocketflow.capture.preview import cut_text
+from opentelemetry.instrumentation.pocketflow.capture import reading, redact
+from opentelemetry.instrumentation.pocketflow.capture.preview import cut_text, encodable
 from opentelemetry.instrumentation.pocketflow.record import Location
 
 if TYPE_CHECKING:
@@ -22,6 +22,19 @@ _HOOKED_ROUTES: Final = ("_orch", "_orch_async")
 _MAX_NAME_CHARS: Final = 120
 _MAX_PATH_CHARS: Final = 250
 _FALLBACKS: Final = ("exec_fallback", "exec_fallback_async")
+_STEP: Final = frozenset(
+    {
+        *("__bool__", "__copy__", "__getattr__", "__getattribute__", "__getstate__", "__len__"),
+        *("__new__", "__reduce__", "__reduce_ex__", "__setattr__", "__setstate__"),
+        *("get_next_node", "params", "set_params", "successors"),
+        *_HOOKED_RUNS,
+        *_HOOKED_ROUTES,
+    }
+)
+"""By which a class of the user may take part in a flow's step from one node to the next: a flow
+copies each node, sets its params, and asks what follows."""
+_STEP_OF_OBJECT: Final = _STEP - {"params", "successors"}
+"""By which an object may do so, beyond what its class does."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +99,8 @@ class ClassFacts:
     """Does a user's `_orch` or `_orch_async` take the framework's place?"""
     own_exec: bool
     """Does a user's `_exec` take the framework's place?"""
+    own_step: bool
+    """Does a user's class take part in a flow's step from one node to the next?"""
     own_fallback: bool
     """Does a user's class define what answers after the last attempt?"""
 
@@ -113,7 +128,7 @@ def _read(cls: type, framework: Framework, config: Config) -> ClassFacts:
         content = "values"
     batch = framework.batch_flow
     return ClassFacts(
-        name=cut_text(name, _MAX_NAME_CHARS),
+        name=cut_text(redact.in_use.text(name), _MAX_NAME_CHARS),
         base=reading.class_name(base),
         location=_bounded(locate(cls)),
         content=content,
@@ -125,22 +140,33 @@ def _read(cls: type, framework: Framework, config: Config) -> ClassFacts:
         own_run=own(*_HOOKED_RUNS),
         own_orch=own(*_HOOKED_ROUTES),
         own_exec=own("_exec"),
+        own_step=_takes_part(namespaces, framework),
         own_fallback=own(*_FALLBACKS),
     )
 
 
 def _bounded(location: Location) -> Location:
     """The end of a path tells more than its beginning."""
-    file = location.file
+    file = None if location.file is None else encodable(location.file)
     if file is not None and len(file) > _MAX_PATH_CHARS:
         file = f"…{file[1 - _MAX_PATH_CHARS :]}"
-    return Location(cut_text(location.function, _MAX_PATH_CHARS), file, location.line)
+    function = redact.in_use.text(location.function)
+    return Location(cut_text(function, _MAX_PATH_CHARS), file, location.line)
 
 
 def _is_own(namespaces: list[tuple[type, dict[str, Any]]], framework: Framework, name: str) -> bool:
     """Does a class of the user come first in defining a method?"""
     owner = next((cls for cls, namespace in namespaces if name in namespace), None)
     return owner is not None and not framework.owns(owner)
+
+
+def _takes_part(namespaces: list[tuple[type, dict[str, Any]]], framework: Framework) -> bool:
+    """Does a class of the user define anything that a flow calls between two nodes?"""
+    return any(
+        not _STEP.isdisjoint(namespace)
+        for cls, namespace in namespaces
+        if cls is not object and not framework.owns(cls)
+    )
 
 
 def locate(cls: type) -> Location:
@@ -153,19 +179,29 @@ def locate(cls: type) -> Location:
         line = _line_of_class(cls, first.co_filename, first.co_firstlineno)
         return Location(name, first.co_filename, line or first.co_firstlineno)
     # A class without methods of its own, as flows often are: its module's file is searched.
-    module = sys.modules.get(str(namespace.get("__module__")))
-    file = vars(module).get("__file__") if module is not None else None
-    if not isinstance(file, str):
+    file = _file_of_module(namespace.get("__module__"))
+    if file is None:
         return Location(name, None, None)
     file = os.path.abspath(file)  # noqa: PTH100 - a name as text, not a path to walk
     return Location(name, file, _line_of_class(cls, file, None))
 
 
+def _file_of_module(name: object) -> str | None:
+    """The file of a module that is loaded; one that loads itself when it is used is let lie."""
+    module = sys.modules.get(name) if type(name) is str else None
+    own = reading.instance_dict(module) if reading.is_instance(module, types.ModuleType) else None
+    file = (own or {}).get("__file__")
+    return file if type(file) is str else None
+
+
 def _is_method_of(value: object, cls: type) -> bool:
     """Was it written in the body of the class, rather than put there by a decorator?"""
-    return type(value) is types.FunctionType and (
-        f"{value.__module__}.{value.__qualname__}".startswith(f"{reading.qualified_name(cls)}.")
-    )
+    if type(value) is not types.FunctionType:
+        return False
+    module, name = value.__module__, value.__qualname__
+    if type(module) is not str or type(name) is not str:
+        return False
+    return f"{module}.{name}".startswith(f"{reading.qualified_name(cls)}.")
 
 
 def _line_of_class(cls: type, file: str, first_line: int | None) -> int | None:
@@ -198,6 +234,12 @@ def hides_its_run(node: object, facts: ClassFacts) -> bool:
     return own is not None and ("_run" in own or "_run_async" in own)
 
 
+def has_own_step(node: object, facts: ClassFacts) -> bool:
+    """Does code of the user run where a flow steps to that node, from it, or from node to node?"""
+    own = reading.instance_dict(node)
+    return facts.own_step or own is None or not _STEP_OF_OBJECT.isdisjoint(own)
+
+
 def max_retries_of(own: dict[str, Any] | None) -> int | None:
     """`max_retries` in a node's own dict; None where it is not a plain number there."""
     allowed = own.get("max_retries") if own is not None else None
@@ -225,4 +267,5 @@ def flow_name(flow: object, facts: ClassFacts, framework: Framework, config: Con
     if framework.owns(type(start)) and reading.is_subclass(type(start), framework.flow):
         inner = start_of(start, framework)
         name = reading.class_name(type(inner)) if inner is not None else name
-    return cut_text(config.flow_names.get(name, f"{name}Flow"), _MAX_NAME_CHARS)
+    given = config.flow_names.get(name)
+    return cut_text(given or f"{redact.in_use.text(name)}Flow", _MAX_NAME_CHARS)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -18,17 +20,15 @@ from opentelemetry import context as context_api
 from opentelemetry.instrumentation.pocketflow import guard, semconv
 from opentelemetry.instrumentation.pocketflow.capture import calls, reading, redact
 from opentelemetry.instrumentation.pocketflow.capture.preview import (
-    LOOK_AHEAD,
-    cut_text,
     dumps,
     preview,
-    redacted_head,
+    shortened,
     shown,
 )
 from opentelemetry.instrumentation.pocketflow.capture.reading import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from contextlib import AbstractContextManager
     from contextvars import Token
 
@@ -41,6 +41,8 @@ _MAX_ID_CHARS: Final = 128
 _MAX_TAGS: Final = 10
 _MAX_TAG_CHARS: Final = 60
 _MAX_METADATA_BYTES: Final = 600
+_MAX_ENTRIES: Final = 10_000
+"""Of metadata in a mapping of the program's own: it may have no end."""
 _MAX_INT_BITS: Final = 256
 """Of a number that is an id: writing larger ones is slow, and the interpreter may refuse to."""
 
@@ -116,7 +118,7 @@ class Conversation:
 
     def _render(self, redactor: Redactor) -> Attributes:
         attributes: Attributes = {
-            name: _short(value, _MAX_ID_CHARS, redactor) for name, value in self.ids.items()
+            name: shortened(value, _MAX_ID_CHARS, redactor) for name, value in self.ids.items()
         }
         if self.tags:
             attributes[semconv.TAG_TAGS] = _render_tags(self.tags, redactor)
@@ -126,6 +128,7 @@ class Conversation:
         return attributes
 
 
+@guard.public(cast("Callable[[], AbstractContextManager[Conversation | None]]", nullcontext))
 def conversation(
     conversation_id: str | int | uuid.UUID | None = None,
     *,
@@ -237,49 +240,44 @@ class _Block:
         if self._entered:
             raise RuntimeError("a conversation block is entered once; call conversation() again")
         self._entered = True
-        self._attach()
-        return current_conversation()
+        return self._begin()
 
     def __exit__(self, *exc_info: object) -> None:
         """Ends the block: the context is the one before, unless this is another task or thread."""
         token, self._token = self._token, None
         calls.detach(token)
 
-    @guard.guarded(None)
-    def _attach(self) -> None:
+    @guard.guarded(cast("Conversation | None", None))
+    def _begin(self) -> Conversation | None:
+        around = current_conversation()
         if not (self._given or self._given.baggage):
-            return
-        merged = self._given.inside(current_conversation())
+            return around
+        merged = self._given.inside(around)
         if merged:
             self._token = calls.attach(_context_with(merged))
+        return current_conversation()
 
 
 def _context_with(merged: Conversation) -> Context:
     context = context_api.set_value(_KEY, merged)
     if merged.baggage:
         for name, value in merged.ids.items():
-            text = _short(value, _MAX_ID_CHARS, redact.in_use)
+            text = shortened(value, _MAX_ID_CHARS, redact.in_use)
             context = baggage_api.set_baggage(name, text, context)
     return context
 
 
 def _received(name: str, context: Context | None) -> str | None:
     value = baggage_api.get_baggage(name, context)
-    return _short(value, _MAX_ID_CHARS, redact.in_use) if type(value) is str and value else None
+    return shortened(value, _MAX_ID_CHARS, redact.in_use) if type(value) is str and value else None
 
 
 # --- Rendering ------------------------------------------------------------------------------
 
 
-def _short(text: str, limit: int, redactor: Redactor) -> str:
-    head = redacted_head(text, limit, redactor)
-    is_whole = len(text) <= limit + LOOK_AHEAD
-    return cut_text(head if is_whole else f"{head}…", limit)
-
-
 def _render_tags(tags: tuple[str, ...], redactor: Redactor) -> tuple[str, ...]:
     keep = len(tags) if len(tags) <= _MAX_TAGS else _MAX_TAGS - 1
-    shown = tuple(_short(tag, _MAX_TAG_CHARS, redactor) for tag in tags[:keep])
+    shown = tuple(shortened(tag, _MAX_TAG_CHARS, redactor) for tag in tags[:keep])
     return shown if keep == len(tags) else (*shown, f"… ({len(tags) - keep} more)")
 
 
@@ -356,7 +354,7 @@ def _pairs_of(value: Any) -> list[tuple[Any, Any]] | None:
         return None
     # A mapping of the program's own has to be asked by its own methods.
     mapping = cast("Mapping[Any, Any]", value)
-    return [(key, mapping[key]) for key in mapping]
+    return [(key, mapping[key]) for key in islice(mapping, _MAX_ENTRIES)]
 
 
 def _valid_pairs(pairs: list[tuple[Any, Any]]) -> Iterator[tuple[str, object]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import time_ns
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import Span, set_span_in_context
 
@@ -20,10 +20,12 @@ from opentelemetry.instrumentation.pocketflow.capture.failures import type_name
 from opentelemetry.instrumentation.pocketflow.capture.frames import (
     close_account,
     end_attempt,
+    end_if_open,
     usage_of,
     with_account,
 )
 from opentelemetry.instrumentation.pocketflow.capture.reading import instance_dict
+from opentelemetry.instrumentation.pocketflow.capture.stopwatch import timed_here
 from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
 from opentelemetry.instrumentation.pocketflow.emit import spans
 from opentelemetry.instrumentation.pocketflow.guard import guarded
@@ -86,6 +88,8 @@ class TracedAttempts(AttemptListener):
 
     def on_begin(self) -> None:
         """An attempt begins; what it calls belongs to its span."""
+        if self._span is not None:  # a fault has kept the one before from ending
+            self.abandon()
         self._wait, self._error_type, self._cancelled, self._ended_at = None, None, False, None
         self._usage = self._recorded = None
         traced = self._around is not None and self._run.allowed not in {None, 1}
@@ -126,8 +130,8 @@ class TracedAttempts(AttemptListener):
 
     def on_wait(self, seconds: object) -> None:
         """What the node says about the wait."""
-        if type(seconds) in {int, float}:
-            self._wait = float(cast("float", seconds)) or None
+        if type(seconds) is int or type(seconds) is float:
+            self._wait = float(seconds) or None
         if self._wait is not None and self._span is not None:
             # Told at once, too: a live view says what is waited for while it is waited for.
             self._span.set_attribute(semconv.ATTEMPT_WAIT, self._wait)
@@ -136,7 +140,7 @@ class TracedAttempts(AttemptListener):
         """The attempt is over."""
         self.leave()
         self._close_account(failed=False)
-        span, self._span = self._span, None
+        span = self._span
         if span is None:
             return
         try:
@@ -145,6 +149,7 @@ class TracedAttempts(AttemptListener):
             spans.finish_attempt(span, attempt, openinference=openinference)
         finally:
             span.end(self._ended_at)
+            self._span = None
 
     def has_recorded(self, exc: BaseException) -> bool:
         """Is it the exception of an attempt that has failed? Lets go of it."""
@@ -165,9 +170,29 @@ class TracedAttempts(AttemptListener):
         token, self._token = self._token, None
         calls.detach(token)
 
+    def abandon(self) -> None:
+        """Ends what a fault has left open."""
+        self.leave()
+        span, self._span = self._span, None
+        end_if_open(span)
+
     def _close_account(self, *, failed: bool) -> None:
         if (inner := end_attempt(self._account, failed=failed)) is not None:
             self._usage = usage_of(inner)
+
+
+class TimedAttempts(TracedAttempts):
+    """Times what is done in the midst of the framework's `_exec`."""
+
+    @guarded(None)
+    def before(self, name: str) -> None:
+        """`_exec` is about to read an attribute."""
+        timed_here(super().before, name)
+
+    @guarded(None)
+    def after(self, name: str, value: object) -> None:
+        """`_exec` has read an attribute."""
+        timed_here(super().after, name, value)
 
 
 class ExecScope(Scope):
@@ -199,7 +224,6 @@ class ExecScope(Scope):
         """Is it the `exec` phase of that run?"""
         return run is self._run
 
-    @guarded(None)
     def enter(self) -> None:
         """`prep` is over."""
         run = self._run
@@ -220,7 +244,6 @@ class ExecScope(Scope):
         if self._attempts is not None:
             self._attempts.leave()
 
-    @guarded(None)
     def returned(self, result: object) -> None:
         """`exec` has answered."""
         run = self._run
@@ -230,17 +253,24 @@ class ExecScope(Scope):
         self._run.set_output(result)
         self._run.post_begins()
 
-    @guarded(None)
     def raised(self, exc: BaseException) -> None:
         """`exec` has failed."""
         self._end(exc)
         self.recorded = self._attempts is not None and self._attempts.has_recorded(exc)
 
+    @guarded(None)
+    def abandon(self) -> None:
+        """Ends the spans that are open."""
+        self._value = self._node = self.stand_in = None
+        end_if_open(self._phase)
+        if self._attempts is not None:
+            self._attempts.abandon()
+
     def _begin_attempts(self, run: NodeRun) -> None:
         if self._observable is not None and may_retry(run, self._node):
             span = run.span if run.recording else None
-            self._attempts = TracedAttempts(run, run.account, span)
-            self.target = bind(self._observable, self._node, self._attempts)
+            self._attempts = attempts_of(run, run.account, span)
+            self.stand_in = Observer(self._node, self._attempts)
             return
         if run.account is not None:
             run.account.expect_attempt()
@@ -253,6 +283,7 @@ class ExecScope(Scope):
             end_attempt(run.account, failed=exc is not None and not calls.is_cancellation(exc))
         else:
             attempts.finish(exc)
+            attempts.abandon()
             run.add_attempts(attempts.record(answered=exc is None))
         if attempts is None and self._observable is not None and not self._is_batch:
             run.add_attempts(Attempts(1, run.allowed))
@@ -301,7 +332,6 @@ class ItemScope(Scope):
         self._input: str | None = None
         self._started_at = 0
 
-    @guarded(None)
     def enter(self) -> None:
         """The item begins."""
         run, around = self._run, context_api.get_current()
@@ -318,8 +348,8 @@ class ItemScope(Scope):
         if may_retry(run, self._node) and self._observable is not None:
             none_wanted = run.session.config.max_batch_items == 0 or not run.recording
             late = _no_span if none_wanted else self._open_late
-            self._attempts = TracedAttempts(run, self._account, self._span, late)
-            self.target = bind(self._observable, self._node, self._attempts)
+            self._attempts = attempts_of(run, self._account, self._span, late)
+            self.stand_in = Observer(self._node, self._attempts)
         self._node = None
 
     def leave(self) -> None:
@@ -327,7 +357,6 @@ class ItemScope(Scope):
         if self._attempts is not None:
             self._attempts.leave()
 
-    @guarded(None)
     def returned(self, result: object) -> None:
         """The item is done."""
         self._batch.done += 1
@@ -341,7 +370,6 @@ class ItemScope(Scope):
         finally:
             self._end_span()
 
-    @guarded(None)
     def raised(self, exc: BaseException) -> None:
         """The item has failed."""
         attempts = self._end_attempts(exc)
@@ -358,6 +386,14 @@ class ItemScope(Scope):
                 self._tell(self._span, item)
         finally:
             self._end_span()
+
+    @guarded(None)
+    def abandon(self) -> None:
+        """Ends the spans that are open."""
+        end_if_open(self._span)
+        if self._attempts is not None:
+            self._attempts.abandon()
+        self._value = self._node = self._attempts = self.stand_in = None
 
     def _fail(self, exc: BaseException, attempts: Attempts | None, usage: Usage | None) -> Item:
         self.recorded = self._attempts is not None and self._attempts.has_recorded(exc)
@@ -413,7 +449,7 @@ class ItemScope(Scope):
 
     def _end_span(self) -> None:
         self._value = self._input = None
-        self._attempts = self.target = None  # they lead back here
+        self._attempts = self.stand_in = None  # they lead back here
         if self._span is not None:
             self._span.end()
 
@@ -424,9 +460,15 @@ def may_retry(run: NodeRun, node: object) -> bool:
     run.allowed = classes.max_retries_of(own)
     if run.allowed != 1 or own is None or run.facts.own_fallback:
         return True
-    return any(name in own for name in FALLBACK)
+    return not FALLBACK.isdisjoint(own)
 
 
-def bind(function: Any, node: object, attempts: AttemptListener) -> Any:
-    """The framework's `_exec` as a method of the node's observer."""
-    return function.__get__(Observer(node, attempts), type(node))
+def attempts_of(
+    run: NodeRun,
+    account: Account | None,
+    span: Span | None,
+    open_late: Callable[[], Span | None] = _no_span,
+) -> TracedAttempts:
+    """What listens to the attempts of a node or item."""
+    listener = TimedAttempts if run.session.config.self_report else TracedAttempts
+    return listener(run, account, span, open_late)

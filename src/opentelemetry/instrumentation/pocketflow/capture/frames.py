@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
 
+    from opentelemetry.instrumentation.pocketflow.capture.journal import Branch
     from opentelemetry.instrumentation.pocketflow.capture.session import Session
     from opentelemetry.instrumentation.pocketflow.capture.usage.book import Charge
     from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
@@ -78,15 +79,19 @@ class Frame(Scope):
         del node
         return None, None
 
+    def before(self, run: Any) -> Branch | None:
+        """The stay of the run before that one, if only the framework's code has run in between."""
+        del run
+        return None
+
     def holds(self, run: Any) -> bool:
         """Does the run stay open until the frame knows what follows it?"""
         del run
         return False
 
-    @guarded(None)
-    def end_span(self, end_time: int | None = None) -> None:
+    def end_span(self) -> None:
         """Ends the span, whatever else went wrong."""
-        self.span.end(end_time)
+        end_if_open(self.span)
 
 
 class IdleFrame(Frame):
@@ -94,10 +99,16 @@ class IdleFrame(Frame):
 
     __slots__ = ()
 
-    @guarded(None)
     def enter(self) -> None:
         """The run begins."""
         self.context = context_api.set_value(_FRAME_KEY, self)
+
+
+@guarded(None)
+def end_if_open(span: Span | None) -> None:
+    """Ends a span that was begun and not ended, if it is one."""
+    if span is not None and span.is_recording():
+        span.end()
 
 
 def current_frame(context: Context | None = None) -> Frame | None:

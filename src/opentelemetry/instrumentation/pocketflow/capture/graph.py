@@ -12,8 +12,13 @@ from collections import Counter, deque
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from opentelemetry.instrumentation.pocketflow.capture import classes, reading
-from opentelemetry.instrumentation.pocketflow.capture.preview import cut_text, dumps
+from opentelemetry.instrumentation.pocketflow.capture import classes, reading, redact
+from opentelemetry.instrumentation.pocketflow.capture.preview import (
+    LOOK_AHEAD,
+    cut_text,
+    dumps,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,8 +95,9 @@ class Graph:
 
 
 def _action_text(action: object) -> str:
-    if isinstance(action, str):
-        return cut_text(str.__str__(action), _MAX_TEXT)
+    if reading.is_instance(action, str):
+        seen = str.__getitem__(cast("str", action), slice(_MAX_TEXT + LOOK_AHEAD + 1))
+        return shortened(seen, _MAX_TEXT, redact.in_use)
     cls: type = type(action)
     return reading.class_name(cls)
 

@@ -7,15 +7,20 @@ hides it from its hook; then the run is opened one step further out, by the flow
 
 from __future__ import annotations
 
-from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Final, cast
+import functools
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from opentelemetry import context as context_api
 from opentelemetry.instrumentation.pocketflow.capture import classes
 from opentelemetry.instrumentation.pocketflow.capture.attempts import is_observable
-from opentelemetry.instrumentation.pocketflow.capture.calls import Caller, Scope
+from opentelemetry.instrumentation.pocketflow.capture.calls import (
+    Caller,
+    Scope,
+    unbound,
+    unseen,
+)
 from opentelemetry.instrumentation.pocketflow.capture.execs import ExecScope, ItemScope
 from opentelemetry.instrumentation.pocketflow.capture.frames import IdleFrame, current_frame
 from opentelemetry.instrumentation.pocketflow.capture.routes import RouteScope, open_run
@@ -52,7 +57,6 @@ class Hook(Caller):
         self.session = session
         self.method = method
         self.owner = owner
-        self.is_async = iscoroutinefunction(method)
 
     def open(
         self, frame: Frame | None, instance: object, args: Args, kwargs: Kwargs
@@ -60,9 +64,8 @@ class Hook(Caller):
         """The scope of a call inside a frame; None where the call is only passed on."""
         raise NotImplementedError
 
-    @guarded(cast("Scope | None", None))
-    def safely_open(self, instance: object, args: Args, kwargs: Kwargs) -> Scope | None:
-        """Like `open`, but never raises, and opens nothing where tracing is off."""
+    def scope_of(self, instance: object, args: Args, kwargs: Kwargs) -> Scope | None:
+        """Like `open`, but opens nothing where tracing is off."""
         if not self.session.active:
             return None
         context = context_api.get_current()
@@ -163,16 +166,20 @@ class OrchHook(Hook):
 class TellingHook(Hook):
     """Opens nothing, and tells the routes here of a call that has returned."""
 
-    def __call__(
-        self, wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: Kwargs
-    ) -> Any:
-        """Called by wrapt in place of the method."""
-        __tracebackhide__ = True
-        result = wrapped(*args, **kwargs)
-        if instance is None and args:  # somebody took the method unbound
-            instance, args = args[0], args[1:]
-        self.tell(instance, args, kwargs, result)
-        return result
+    def in_place_of(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """What takes a method's place on its class: it calls the method, and then tells."""
+        function = unbound(method)
+
+        @unseen
+        @functools.wraps(method)
+        def hook(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            result = function(*args, **kwargs)
+            if args:
+                self.tell(args[0], args[1:], kwargs, result)
+            return result
+
+        return hook
 
     def tell(self, instance: object, args: Args, kwargs: Kwargs, result: object) -> None:
         """The method has returned. Never raises."""

@@ -97,8 +97,13 @@ class Branch:
             if parent is not None:
                 parent.open_children += 1
                 parent.forks += parent.open_children > 1
-            self._beside_others = any(around.open_children > 1 for around in self.around())
-            self._forks_at_start = self._forks_around()
+            self._beside_others = False
+            self._forks_at_start = 0
+            around = parent
+            while around is not None:
+                self._beside_others = self._beside_others or around.open_children > 1
+                self._forks_at_start += around.forks
+                around = around.parent
 
     def close(self) -> None:
         """Ends the stay."""
@@ -149,6 +154,8 @@ class Journal:
         self._lock = threading.RLock()
         self._busy = False
         """Is it being marked, or closed?"""
+        self.marked_by: Branch | None = None
+        """The run that came to a border last."""
         self._writers: dict[object, tuple[Branch, Path]] = {}
         self._keys: list[Any] = []
         self._items: list[Any] = []
@@ -196,7 +203,11 @@ class Journal:
             if self._busy:
                 return
             self._busy = True
+            self.marked_by = branch
             try:
+                # Most borders have nothing to tell, but that of `post`.
+                if phase != POST and self._is_untouched():
+                    return
                 if changes := self._look():
                     render(self._credit(branch, phase, changes))
             finally:
@@ -249,6 +260,22 @@ class Journal:
             self._snapshots[key_token(key)] = Snapshot(
                 item, kind, (key,), (self.store,), self._budget
             )
+
+    def _is_untouched(self) -> bool:
+        """Is everything as the last look found it? Of stores that are no dict, that is not told."""
+        if not self._views or self._flat is None:
+            return False
+        live_items, live_keys = self._views
+        try:
+            return (
+                len(live_items) == len(self._items)
+                and all(map(is_, live_items, self._items))
+                and all(map(is_, live_keys, self._keys))
+                and self._flat.same()
+                and (not self._loose or all(map(Snapshot.unchanged, self._loose.values())))
+            )
+        except RuntimeError:  # another thread changes its size just now
+            return False
 
     def _look(self) -> list[Change]:
         """The changes since the last look; what is found now is where the next one begins."""

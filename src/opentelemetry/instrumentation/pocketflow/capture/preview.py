@@ -59,6 +59,14 @@ _TELLING_BYTES: Final = 128
 _SHOWN_BYTES: Final = 100
 """Of a value in a message."""
 
+_PAIR: Final = 2
+_NAME_NAMES: Final = frozenset({"Key", "Name", "header", "key", "name", "variable"})
+_VALUE_NAMES: Final = frozenset({"Value", "val", "value"})
+"""Keys of a record of a name and a value, as headers and variables are often written."""
+_COUNT_TYPE_IDS: Final = frozenset(map(id, (bool, float, int, type(None))))
+_MAX_RECORD: Final = 32
+"""Items that are looked at for a name."""
+
 _MARKERS: Final = frozenset({"cut", "opaque", "cycle"})
 
 _quote: Final[Callable[[str], str]] = encode_basestring
@@ -112,6 +120,8 @@ def shown(value: object) -> str:
 
     Its `repr` would run the program's code, and might show what is to be hidden.
     """
+    if not redact.shows_values:
+        return shape_text(value)
     return dumps(preview(value, redact.in_use, _SHOWN_BYTES))
 
 
@@ -181,11 +191,18 @@ def quoted(text: str) -> str:
     return encodable(_quote(text))
 
 
-def shape(value: object) -> dict[str, Json]:
-    """Type and size of a value, without anything of the value itself."""
-    name = cut_text(reading.qualified_name(type(value)), _MAX_KEY_CHARS)
+def shape_text(value: object) -> str:
+    """Type and size of a value as JSON, without anything of the value itself."""
     size = reading.size_of(value)
-    return {"type": name} if size is None else {"type": name, "size": size}
+    named = _type_member(type(value))
+    return f"{{{named}}}" if size is None else f'{{{named},"size":{size}}}'
+
+
+def _name_type(cls: type) -> str:
+    return f'"type":{quoted(cut_text(reading.qualified_name(cls), _MAX_KEY_CHARS))}'
+
+
+_type_member: Final = reading.PerClass(_name_type)
 
 
 class ShownKey(NamedTuple):
@@ -228,9 +245,50 @@ def _is_secret_key(key: object, redactor: Redactor) -> bool:
         return redactor.secret_key(key)
     if type(key) is int:
         return False
-    if reading.is_instance(key, str) and redactor.secret_key(str.__str__(cast("str", key))):
+    if reading.is_instance(key, str) and redactor.secret_key(_tail(cast("str", key))):
         return True
     return redactor.secret_key(_text_of_key(key, redactor))
+
+
+def is_beside_secret_name(container: object, step: object, redactor: Redactor) -> bool:
+    """Is what stands, or stood, there secret by what stands beside it?
+
+    As in ``["Authorization", "..."]`` and ``{"name": "token", "value": "..."}``.
+
+    Args:
+        container: a list, dict or the like.
+        step: position or key in it.
+        redactor: what must not be shown.
+    """
+    if type(step) is str and step not in _VALUE_NAMES:
+        return False
+    kind = reading.kind_of(container)
+    if (type(step) is not int and type(step) is not str) or step == 0 or kind not in CONTAINERS:
+        return False
+    try:
+        keys, items = reading.first_contents(container, kind, _MAX_RECORD)
+    except RuntimeError:  # another thread changes it just now
+        return True
+    if keys is None:
+        return 0 < len(items) <= _PAIR and _is_secret_name(items[0], redactor)
+    return _names_secret(keys, items, redactor)
+
+
+def _names_secret(keys: list[Any], items: list[Any], redactor: Redactor) -> bool:
+    """Does a record say by a name that its value is secret?"""
+    return any(
+        type(key) is str and key in _NAME_NAMES and _is_secret_name(item, redactor)
+        for key, item in zip(keys, items, strict=False)
+    )
+
+
+def is_count(value: object) -> bool:
+    """Beside a name, does it tell how often or how much, rather than what?"""
+    return id(type(value)) in _COUNT_TYPE_IDS
+
+
+def _is_secret_name(value: object, redactor: Redactor) -> bool:
+    return type(value) is str and len(value) <= _MAX_KEY_CHARS and redactor.secret_key(value)
 
 
 def key_text(key: object, redactor: Redactor) -> str:
@@ -241,6 +299,12 @@ def key_text(key: object, redactor: Redactor) -> str:
 def cut_text(text: str, limit: int) -> str:
     """The text, or its head and an ellipsis where it is longer than `limit` characters."""
     return encodable(text if len(text) <= limit else f"{text[: limit - 1]}…")
+
+
+def shortened(text: str, limit: int, redactor: Redactor) -> str:
+    """The text, redacted; its head and an ellipsis where it is longer than `limit` characters."""
+    head = redacted_head(text, limit, redactor)
+    return cut_text(head if len(text) <= limit + LOOK_AHEAD else f"{head}…", limit)
 
 
 def cut_middle(text: str, budget: int, whole: int | None = None) -> str:
@@ -279,12 +343,13 @@ class _Preview:
         """Is nothing to be cut, for now?"""
 
     def show(self, value: object, budget: int, recorded: Recorded | None) -> tuple[Json, int]:
+        is_tight = budget < MIN_BYTES and bool(self._path)
         budget = max(budget, MIN_BYTES)
         if type(value) is str:
             return self._show_text(value, budget)
         kind = reading.kind_of(value)
         if kind in CONTAINERS or recorded is not None:
-            return self._show_container(value, kind, budget, recorded)
+            return self._show_container(value, kind, budget, recorded, is_tight=is_tight)
         return self._show_other(value, kind, budget)
 
     def _show_text(self, value: str, budget: int, length: int | None = None) -> tuple[Json, int]:
@@ -313,7 +378,9 @@ class _Preview:
         if type(value) is bytes:
             return _sized({"$opaque": "bytes", "length": len(value)})
         if kind is Kind.TEXT or type(value) is complex:
-            return self._show_text(reading.text_of(value), budget)
+            text = reading.text_of(value)
+            if text is not None:
+                return self._show_text(text, budget)
         return self._show_instance(value, budget)
 
     def _show_int(self, value: int, budget: int) -> tuple[Json, int]:
@@ -337,7 +404,7 @@ class _Preview:
         return _named("$opaque", reading.qualified_name(type(value)), budget)
 
     def _show_container(
-        self, value: object, kind: Kind, budget: int, recorded: Recorded | None
+        self, value: object, kind: Kind, budget: int, recorded: Recorded | None, *, is_tight: bool
     ) -> tuple[Json, int]:
         name = reading.class_name(type(value))
         # What is around a value may be other than what was around it when it was recorded.
@@ -356,7 +423,7 @@ class _Preview:
         self._path.append(id(value))
         try:
             children: Mapping[int, Recorded] = {} if recorded is None else recorded.children
-            shown = self._show_contents(*contents, length, budget, children)
+            shown = self._show_contents(*contents, length, budget, children, is_tight=is_tight)
         finally:
             self._path.pop()
         return shown or _cut_whole(name, length)
@@ -368,8 +435,14 @@ class _Preview:
         length: int,
         budget: int,
         children: Mapping[int, Recorded],
+        *,
+        is_tight: bool,
     ) -> tuple[Json, int] | None:
-        """First without shares for the items: what is small enough is shown whole."""
+        """First without shares for the items: what is small enough is shown whole.
+
+        Where room is tight, a part is not tried: of lists in lists, each more than once inside
+        the other, so many would be looked at that it never ends.
+        """
         if not self._whole and len(items) == length:
             self._whole = True
             try:
@@ -378,6 +451,8 @@ class _Preview:
                 pass
             finally:
                 self._whole = False
+        if is_tight and not self._whole:
+            return None
         return self._show_items(keys, items, length, budget, children)
 
     def _show_items(
@@ -397,8 +472,12 @@ class _Preview:
         self, items: list[Any], length: int, space: _Space, children: Mapping[int, Recorded]
     ) -> tuple[Json, int] | None:
         shown: list[Json] = []
+        is_pair = length == _PAIR == len(items) and _is_secret_name(items[0], self._redactor)
         for index, item in enumerate(items):
-            child, size = self.show(item, space.share(), children.get(index))
+            if is_pair and index and not is_count(item):
+                child, size = _sized(REDACTED)
+            else:
+                child, size = self.show(item, space.share(), children.get(index))
             if not space.take(size):
                 break
             shown.append(child)
@@ -421,7 +500,11 @@ class _Preview:
         shown: list[tuple[str, Json]] = []
         for index, (key, item) in enumerate(zip(keys, items, strict=True)):
             name = shown_key(key, self._redactor)
-            if name.is_secret:
+            if name.is_secret or (
+                name.text in _VALUE_NAMES
+                and not is_count(item)
+                and _names_secret(keys, items, self._redactor)
+            ):
                 child, size = _sized(REDACTED)
             else:
                 child, size = self.show(item, space.share(name.size), children.get(index))
@@ -526,6 +609,11 @@ def _plain_head(value: str, budget: int) -> tuple[str, int, int]:
     return head, budget, str.__len__(value)
 
 
+def _tail(value: str) -> str:
+    """The end of a subclass's text, where the meaning of a name stands; a plain str."""
+    return str.__getitem__(value, slice(-LOOK_AHEAD, None))
+
+
 def _named(marker: str, name: str, budget: int) -> tuple[Json, int]:
     """A marker that names a class, or the end of a long name: there the class stands."""
     shown: Json = {marker: name}
@@ -561,20 +649,14 @@ def _quoted_head(text: str, room: int) -> str:
 
 def _text_of_key(key: object, redactor: Redactor) -> str:
     if type(key) is str:
-        return _short(key, redactor)
+        return shortened(key, _MAX_KEY_CHARS, redactor)
     if key is None or type(key) is bool or type(key) is float:
         return dumps(key)
     if type(key) is int:
         return _text_of_int(key)
     if type(key) is tuple:
         return _text_of_tuple(cast("tuple[object, ...]", key), redactor)
-    return _short(_text_of_other(key), redactor)
-
-
-def _short(text: str, redactor: Redactor) -> str:
-    head = redacted_head(text, _MAX_KEY_CHARS, redactor)
-    was_cut = len(text) > _MAX_KEY_CHARS + LOOK_AHEAD
-    return cut_text(f"{head}…" if was_cut else head, _MAX_KEY_CHARS)
+    return shortened(_text_of_other(key), _MAX_KEY_CHARS, redactor)
 
 
 def _text_of_int(key: int) -> str:
@@ -596,10 +678,10 @@ def _text_of_other(key: object) -> str:
         return name
     if type(key) is bytes:
         return repr(key[: _MAX_KEY_CHARS + LOOK_AHEAD])
-    if reading.kind_of(key) is Kind.TEXT or type(key) is complex:
-        return reading.text_of(key)
+    if (text := reading.text_of(key)) is not None:
+        return text
     if reading.is_instance(key, str):
-        return str.__str__(cast("str", key))
+        return str.__getitem__(cast("str", key), slice(_MAX_KEY_CHARS + LOOK_AHEAD + 1))
     if reading.is_instance(key, int):
         return _text_of_int(int.__int__(cast("int", key)))
     return f"<{reading.class_name(type(key))}>"

@@ -92,7 +92,7 @@ class UsageSpanProcessor(SpanProcessor):
 
     def on_start(self, span: Any, parent_context: Context | None = None) -> None:
         """A span begins; called by the SDK."""
-        _begin(span, context_api.get_current() if parent_context is None else parent_context)
+        _begin(span, parent_context)
 
     def _on_ending(self, span: Any) -> None:
         """A span is about to end; called by the SDK."""
@@ -144,9 +144,10 @@ def attend(provider: Any) -> None:
 
 
 @guarded(None)
-def _begin(span: Any, context: Context) -> None:
+def _begin(span: Any, parent_context: Context | None) -> None:
     if _scope_of(span) == semconv.SCOPE_NAME:
         return  # what is ours has its attributes, and is no call of a model
+    context = context_api.get_current() if parent_context is None else parent_context
     frame, conversation = current_frame(context), current_conversation(context)
     if frame is None and conversation is None:
         return

@@ -120,6 +120,10 @@ _name_of: Final[Callable[[type], str]] = type.__dict__["__name__"].__get__
 _plain: Final = str.__str__
 """A class may be given a name of a subclass of str; this makes it a str."""
 
+_MAX_TEXT_BITS: Final = 8_192
+_MAX_TEXT_CHARS: Final = 65_536
+"""Longer texts are not made of a value."""
+
 _LIBRARY_ZONES: Final = (dt.timezone, zoneinfo.ZoneInfo)
 
 _MODEL_MARKS: Final = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
@@ -256,18 +260,51 @@ def private_fields(value: object) -> dict[str, Any] | None:
     return cast("dict[str, Any]", own) if type(own) is dict else None
 
 
-def text_of(value: object) -> str:
-    """`str()` of a value of kind `TEXT`, or of a number, without running code of a user's class."""
-    if type(value) is dt.datetime or type(value) is dt.time:
+def text_of(value: object) -> str | None:
+    """A value of kind `TEXT`, or a complex number, as text; None where there is no short one."""
+    if type(value) is not complex and kind_of(value) is not Kind.TEXT:
+        return None
+    zone = _own_zone_of(value)
+    if zone is not None:
         moment = cast("dt.datetime", value)
-        zone = moment.tzinfo
-        if zone is not None and not any(type(zone) is known for known in _LIBRARY_ZONES):
-            # `str` would ask the time zone for its offset.
-            return f"{moment.replace(tzinfo=None)} {class_name(type(zone))}"
-    try:
-        return str(value)
-    except ValueError:  # the interpreter's limit of digits
-        return class_name(type(value))
+        return f"{moment.replace(tzinfo=None)} {class_name(type(zone))}"
+    return exact_text(value)
+
+
+def exact_text(value: object) -> str | None:
+    """`str()` of a value of kind `TEXT`, or of a complex number.
+
+    None where that would be long, or run code of a user's class, and so for any other value.
+    """
+    if _own_zone_of(value) is not None:
+        return None  # it would be asked for its offset
+    is_short = _IS_SHORT.get(id(type(value)))
+    return str(value) if is_short is None or is_short(value) else None
+
+
+def _own_zone_of(value: object) -> object | None:
+    """The time zone of a moment, if it is of a class of the program's own."""
+    if type(value) is not dt.datetime and type(value) is not dt.time:
+        return None
+    zone = cast("dt.datetime", value).tzinfo
+    known = zone is None or any(type(zone) is library for library in _LIBRARY_ZONES)
+    return None if known else zone
+
+
+def _is_short_fraction(value: Any) -> bool:
+    parts = (value.numerator, value.denominator)  # a subclass of int may have put anything there
+    return all(type(part) is int and part.bit_length() <= _MAX_TEXT_BITS for part in parts)
+
+
+def _is_short_decimal(value: Any) -> bool:
+    return value.__sizeof__() <= _MAX_TEXT_CHARS
+
+
+def _is_short_path(value: Any) -> bool:
+    # Where Python keeps what a path was made of, up to 3.11 and since; it is put together late.
+    parts: Any = getattr(value, "_parts", None) or getattr(value, "_raw_paths", ())
+    is_plain = all(type(part) is str for part in parts)
+    return is_plain and sum(map(len, parts)) <= _MAX_TEXT_CHARS
 
 
 def layout_of(cls: type) -> Layout:
@@ -345,6 +382,22 @@ _ITEM: Final[dict[Kind, Callable[[Any, int], Any]]] = {
 }
 
 
+_IS_SHORT: Final[dict[int, Callable[[Any], bool]]] = {
+    id(fractions.Fraction): _is_short_fraction,
+    id(decimal.Decimal): _is_short_decimal,
+    **{
+        id(cls): _is_short_path
+        for cls in (
+            pathlib.PosixPath,
+            pathlib.WindowsPath,
+            pathlib.PurePosixPath,
+            pathlib.PureWindowsPath,
+        )
+    },
+}
+"""Of values whose text may be long, by the id of their class."""
+
+
 def is_subclass(cls: type, base: type) -> bool:
     """Like `issubclass`, by the method resolution order alone."""
     # `in` would compare, which a metaclass may have its own way of.
@@ -368,7 +421,7 @@ def _read_class(cls: type) -> _ClassFacts:
             is_member = type(attribute) is types.MemberDescriptorType
             if not is_member and type(attribute) is not types.GetSetDescriptorType:
                 continue
-            if name == "__dict__" and attribute.__objclass__ is base:
+            if name == "__dict__" and _is_own_dict(attribute, base):
                 dict_of = dict_of or attribute.__get__
             elif name == _PYDANTIC_EXTRA:
                 extra_of = attribute.__get__
@@ -376,6 +429,24 @@ def _read_class(cls: type) -> _ClassFacts:
                 slots.append((name, attribute.__get__))
     dicts = tuple(getter for getter in (dict_of, extra_of) if getter is not None)
     return _ClassFacts(_kind_of_class(cls, is_record), dict_of, Layout(tuple(slots), dicts))
+
+
+class _Plain:
+    """A class as programs write them."""
+
+
+_DICT_DOC: Final = _namespace_of(_Plain)["__dict__"].__doc__
+
+
+def _is_own_dict(attribute: Any, base: type) -> bool:
+    """Is it the interpreter's own way to the dict of an instance?
+
+    That of a proxy written in C leads to what it stands for, which may be made by that.
+    """
+    if attribute.__objclass__ is not base:
+        return False
+    is_member = type(attribute) is types.MemberDescriptorType
+    return is_member or attribute.__doc__ == _DICT_DOC or base is BaseException
 
 
 def _kind_of_class(cls: type, is_record: bool) -> Kind:  # noqa: FBT001 - private, one caller

@@ -9,21 +9,21 @@ program is easier to debug with the text left alone, so a bare value is hidden o
 like a literal; see `_is_literal`. Everything else leans to hiding.
 
 All built-in patterns run in linear time: a repetition is bounded, or stands behind an anchor
-that a run of characters can match only once.
+that a run of characters can match only once. The shapes stand in `credentials`.
 """
 
 from __future__ import annotations
 
-import base64
 import functools
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote, unquote
+
+from opentelemetry.instrumentation.pocketflow.capture import credentials
+from opentelemetry.instrumentation.pocketflow.capture.credentials import REDACTED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
-
-REDACTED: Final = "[REDACTED]"
-"""Stands where a credential stood."""
+    from collections.abc import Collection, Iterator, Sequence
 
 # --- Names ----------------------------------------------------------------------------------
 
@@ -65,165 +65,6 @@ _PIECES_OF_TEXT: Final = frozenset(
 )
 """Words before `token` that tell a piece of text, or a place in a list, from a credential."""
 
-# --- Shapes ---------------------------------------------------------------------------------
-
-_SHAPES: Final = {
-    # Model providers and the services around them.
-    "sk-ant-": r"[\w-]{24,}",
-    "sk-or-v1-": r"[\w-]{24,}",
-    "sk-proj-": r"[\w-]{24,}",
-    "sk-svcacct-": r"[\w-]{24,}",
-    "AIza": r"[\w-]{30,}",
-    "ya29.": r"[\w-]{20,}",
-    "GOCSPX-": r"[\w-]{20,}",
-    "pplx-": r"[A-Za-z0-9]{20,}",
-    "nvapi-": r"[\w-]{20,}",
-    "tgp_v1_": r"[\w-]{20,}",
-    "tvly-": r"[\w-]{16,}",
-    "pcsk_": r"\w{20,}",
-    "jina_": r"[\w-]{32,}",
-    "lsv2_": r"(?:pt|sk)_\w{20,}",
-    "pylf_": r"v\d_\w{16,}",
-    "ABSK": r"[A-Za-z0-9+/]{60,}={0,2}",
-    # Clouds.
-    "dop_v1_": r"[0-9a-f]{32,}",
-    "hvs.": r"[\w-]{20,}",
-    # Code, chat, payment, mail.
-    **dict.fromkeys(("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"[A-Za-z0-9]{20,}"),
-    "github_pat_": r"\w{20,}",
-    "glpat-": r"[\w-]{16,}",
-    "gldt-": r"[\w-]{16,}",
-    "glrt-": r"[\w-]{16,}",
-    "xox": r"[abeoprs]-[\w-]{10,}",
-    "xapp-": r"\d-[\w-]{16,}",
-    "sk_live_": r"[A-Za-z0-9]{10,}",
-    "sk_test_": r"[A-Za-z0-9]{10,}",
-    "rk_live_": r"[A-Za-z0-9]{10,}",
-    "whsec_": r"[A-Za-z0-9+/=]{20,}",
-    "SG.": r"[\w-]{16,}\.[\w-]{16,}",
-    "npm_": r"[A-Za-z0-9]{30,}",
-    "pypi-": r"AgE[\w-]{30,}",
-    "dckr_pat_": r"[\w-]{20,}",
-    "shpat_": r"[0-9a-fA-F]{32}",
-    "ATATT3": r"[\w=-]{30,}",
-    "lin_api_": r"[A-Za-z0-9]{30,}",
-    "glsa_": r"\w{30,}",
-    "NRAK-": r"[A-Z0-9]{20,}",
-    "sntrys_": r"[\w+/=-]{30,}",
-}
-"""How a credential begins, and a pattern for the rest of it."""
-
-_WORD_SHAPES: Final = {
-    "sk-": r"(?:(?:admin|None|lf)-[\w-]{16,}|(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{20,})",
-    "sk_": r"[0-9a-f]{40,}",
-    "hf_": r"[A-Za-z0-9]{20,}",
-    "gsk_": r"[A-Za-z0-9]{20,}",
-    "csk-": r"[a-z0-9]{32,}",
-    "xai-": r"[A-Za-z0-9]{20,}",
-    "AQ.Ab": r"[\w-]{20,}",
-    "r8_": r"[A-Za-z0-9]{20,}",
-    "fc-": r"[0-9a-f]{32}",
-    "ntn_": r"[A-Za-z0-9]{30,}",
-    "dapi": r"[0-9a-f]{32}",
-    "AKIA": r"[A-Z0-9]{16}(?![A-Za-z0-9])",
-    "ASIA": r"[A-Z0-9]{16}(?![A-Za-z0-9])",
-    "key-": r"[0-9a-f]{32}(?![A-Za-z0-9])",
-    "SK": r"[0-9a-f]{32}(?![A-Za-z0-9])",
-}
-"""The same, for beginnings that ordinary words end with: `task-0123...` is no key."""
-
-
-class _Rule(NamedTuple):
-    """One shape. A text that can match `pattern` has `marker` in it: a cheap first look."""
-
-    marker: str
-    pattern: re.Pattern[str]
-    replacement: str | Callable[[re.Match[str]], str] = REDACTED
-
-
-def _where_a_word_begins(prefix: str) -> str:
-    """A pattern for a prefix that no letter or digit precedes.
-
-    The look-behinds repeat the prefix and come after it, so that the regex engine can search
-    for the literal. A word also begins after an escape, in a URL or in JSON inside JSON.
-    """
-    literal = re.escape(prefix)
-    hexadecimal = "[0-9A-Fa-f]"
-    return (
-        rf"{literal}(?:(?<![A-Za-z0-9]{literal})|(?<=\\[nrt]{literal})"
-        rf"|(?<=%{hexadecimal}{hexadecimal}{literal}))"
-    )
-
-
-def _basic(match: re.Match[str]) -> str:
-    """Hide what follows `Basic` only if it decodes to ``user:password``."""
-    encoded = match["secret"]
-    whole_groups = len(encoded) // 4 * 4
-    decoded = base64.b64decode(encoded[:whole_groups])
-    return match["scheme"] + REDACTED if b":" in decoded else match[0]
-
-
-_PEM_LABEL: Final = r"(?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----"
-
-_BEFORE_ASSIGNMENTS: Final = (
-    # Of several lines, the first of which may look like the value of an assignment.
-    _Rule(
-        "PRIVATE KEY",
-        re.compile(rf"-----BEGIN {_PEM_LABEL}[\s\S]*?(?:-----END {_PEM_LABEL}|\Z)"),
-    ),
-)
-
-_URL_PASSWORD: Final = _Rule(
-    "://",
-    re.compile(
-        r"://[^\s/?#@:\"'`<>\\\[]{0,256}:"
-        r"(?!\d{1,5}(?:[/?#,;)\]\s]|\Z))"  # a port
-        # A password should not hold a slash, but people's do.
-        r"(?:[^\s/?#\"'`<>]{1,512}|[^\s\"'`<>]{1,256}?)@"
-    ),
-    f"://{REDACTED}@",
-)
-
-_AFTER_ASSIGNMENTS: Final = (
-    _URL_PASSWORD,
-    _Rule(
-        "asic ",
-        re.compile(r"(?P<scheme>\b[Bb]asic )(?P<secret>[A-Za-z0-9+/]{8,2048}={0,2})"),
-        _basic,
-    ),
-)
-
-_UNBROKEN: Final = (
-    _Rule(
-        "earer",
-        re.compile(r"(?P<scheme>\b[Bb]earer(?:[ \t]+|%20))(?=[^\s\"'`]{0,200}\d)[\w.~+/=-]{16,}"),
-        rf"\g<scheme>{REDACTED}",
-    ),
-    _Rule(
-        "eyJ",
-        re.compile(rf"{_where_a_word_begins('eyJ')}[\w-]{{10,2000}}(?:\.[\w-]{{10,}}){{1,4}}"),
-    ),
-    _Rule(
-        "ig",
-        re.compile(r"(?P<name>[?&](?:sig|X-Amz-Signature|X-Goog-Signature)=)[\w%+/=.~-]{10,}"),
-        rf"\g<name>{REDACTED}",
-    ),
-    _Rule(":AA", re.compile(r"(?<!\d)\d{8,10}:AA[\w-]{30,}")),
-    _Rule(
-        "/services/T",
-        re.compile(r"(?<=hooks\.slack\.com/services/)T\w{6,}/B\w{6,}/\w{16,}"),
-    ),
-    _Rule("/webhooks/", re.compile(r"(?<=/api/webhooks/)\d{10,20}/[\w-]{40,}")),
-    *(_Rule(prefix, re.compile(re.escape(prefix) + rest)) for prefix, rest in _SHAPES.items()),
-    *(
-        _Rule(prefix, re.compile(_where_a_word_begins(prefix) + rest))
-        for prefix, rest in _WORD_SHAPES.items()
-    ),
-)
-
-_LONG_RUN: Final = re.compile(r"[^\s\"'`<>,;]{15}")
-"""What every match of `_UNBROKEN` has, and most prose has not."""
-
 _SHORTEST_CREDENTIAL: Final = 12
 """Characters; nothing shorter has any of the shapes."""
 
@@ -246,6 +87,9 @@ _AFTER_MARKER: Final = (
 
 _BEFORE_MARKER: Final = re.compile(r"[\w\-]*(?: [\w\-]+)?")
 """The part of a name before its marker, backwards: the rest of a word, and one word more."""
+
+_LOGIN_FLAGS: Final = frozenset({"-u", "--user"})
+"""Flags of curl, behind which ``user:password`` stands."""
 
 _FLAG: Final = re.compile(r"(?<![\w\-])(?P<name>--[A-Za-z][\w\-]{1,64})[ \t]{1,8}(?=[^\s\-])")
 
@@ -296,6 +140,30 @@ _NUMBER: Final = re.compile(r"[$€]?\d[\d.,_]{0,8}[%kKmM]?")
 def _is_literal(value: str) -> bool:
     """Whether a bare value after a colon or spaces is no word of prose or code."""
     return len(value) >= _LITERAL_MIN and _LITERAL.match(value) is not None
+
+
+_MIXED: Final = re.compile(r"[0-9](?:[A-Za-z]|(?<=[A-Za-z].))")
+"""A letter beside a digit, as in what looks random."""
+
+_RANDOM: Final = re.compile(r"(?<![\w+/~-])[A-Za-z0-9+/_~-]{16,}={0,2}")
+"""What may look random; whether it does, `looks_random` says."""
+
+_BETWEEN: Final = r"(?:[^\w.;?!&/%\\]|(?<!\\)\\+(?!\\)(?:[nrt]|u00[0-9a-f]{2})?|&\w{2,6};){1,24}"
+"""Quotes, brackets, blanks and the like, of which some may be escaped."""
+
+_NAME_BEFORE: Final = re.compile(
+    rf"(?P<name>[A-Za-z][\w-]{{1,63}}(?: [\w-]{{1,20}})??){_BETWEEN}"
+    rf"(?:(?:value|val|v|is|was|b|b64|base64|string|text|secretstr|secret_value){_BETWEEN}){{0,2}}\Z",
+    re.IGNORECASE,
+)
+"""A name before a value that no `=` or `:` joins to it: ``("token", "...")``, ``<token>...``."""
+
+_ENCODABLE: Final = re.compile(r"[^\s\"'`<>]{12,}")
+_UNSAFE: Final = re.compile(r"[\s\"'`<>\\]")
+"""What is encoded again, so that what was decoded stays one word."""
+
+_MOST_ENCODINGS: Final = 3
+"""How often a text may have been encoded for a URL."""
 
 
 class _Assignment(NamedTuple):
@@ -363,24 +231,56 @@ class Redactor:
             As many strings as were given.
         """
         redacted: list[str] = []
-        value_is_secret = False
+        value_is_secret, previous = False, ""
         for argument in argv:
             hide = value_is_secret and not argument.startswith("--")
-            redacted.append(REDACTED if hide else self._argument(argument))
+            before, previous = previous, argument
+            if hide:
+                redacted.append(REDACTED)
+            elif before in _LOGIN_FLAGS:
+                redacted.append(self.text(f"{before} {argument}")[len(before) + 1 :])
+            else:
+                redacted.append(self._argument(argument))
             value_is_secret = not hide and self._announces_secret(argument)
         return redacted
 
-    def _pass(self, text: str) -> str:
+    def _pass(self, text: str, encodings: int = 0) -> str:
         may_have_shape = len(text) >= _SHORTEST_CREDENTIAL
-        found = _apply(_BEFORE_ASSIGNMENTS, text) if may_have_shape else text
+        found = credentials.hide_blocks(text) if may_have_shape else text
         if ":" in found or "=" in found:
             found = self._hide(found, self._assignments(found))
         if "--" in found:
             found = self._hide(found, self._flags(found))
         if may_have_shape:
-            found = _apply(_AFTER_ASSIGNMENTS, found)
-            found = _apply(_UNBROKEN, found) if _LONG_RUN.search(found) else found
+            found = credentials.hide_in_urls_and_headers(found)
+            if words := credentials.long_words(found):
+                found = self._in_long_words(found, words, encodings)
         return self._own_patterns(found) if self._patterns else found
+
+    def _in_long_words(self, text: str, words: str, encodings: int) -> str:
+        text = credentials.hide_by_beginning(text, words)
+        if _MIXED.search(words) and self._has_marker(_lower(text)):
+            text = _RANDOM.sub(self._hide_if_named, text)
+        if "%" in words and encodings < _MOST_ENCODINGS:
+            text = _ENCODABLE.sub(lambda match: self._decoded(match[0], encodings + 1), text)
+        return text
+
+    def _hide_if_named(self, match: re.Match[str]) -> str:
+        """Hide what looks random if a secret name stands before it, whatever is between them."""
+        if not credentials.looks_random(match[0]):
+            return match[0]
+        before = match.string[max(0, match.start() - _NAME_LIMIT) : match.start()]
+        name = _NAME_BEFORE.search(before)
+        return REDACTED if name is not None and self.secret_key(name["name"]) else match[0]
+
+    def _has_marker(self, lowered: str) -> bool:
+        return any(map(lowered.__contains__, self._markers))
+
+    def _decoded(self, text: str, encodings: int) -> str:
+        """A part of a URL, decoded if a credential is in it that shows only then."""
+        plain = unquote(text) if "%" in text else text
+        found = self._pass(plain, encodings)
+        return text if found == plain else _UNSAFE.sub(lambda match: quote(match[0]), found)
 
     def _argument(self, argument: str) -> str:
         flag, separator, value = argument.partition("=")
@@ -402,7 +302,7 @@ class Redactor:
     def _assignments(self, text: str) -> Iterator[_Assignment]:
         """Secret names in a text that are followed by `=` or `:`, in order."""
         lowered = _lower(text)
-        if not any(map(lowered.__contains__, self._markers)):
+        if not self._has_marker(lowered):
             return
         for match in self._marked.finditer(lowered):
             start = _name_start(text, match.start())
@@ -463,13 +363,6 @@ class Redactor:
         return text
 
 
-def _apply(rules: tuple[_Rule, ...], text: str) -> str:
-    for marker, pattern, replacement in rules:
-        if marker in text:
-            text = pattern.sub(replacement, text)
-    return text
-
-
 def _hide_match(match: re.Match[str]) -> str:
     """Hide a match of a user's pattern; an empty match hides nothing."""
     return REDACTED if match[0] else ""
@@ -526,3 +419,6 @@ in_use = Redactor()
 
 Set by the instrumentor. It outlives the instrumentation: what was to be hidden stays hidden.
 """
+
+shows_values = True
+"""May messages show values of the program at all? Set by the instrumentor as well."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
     from opentelemetry.instrumentation.pocketflow.capture.calls import Scope
+    from opentelemetry.instrumentation.pocketflow.capture.journal import Branch
     from opentelemetry.instrumentation.pocketflow.capture.session import Session
 
 
@@ -44,14 +45,17 @@ class RouteScope(Frame):
     """
 
     __slots__ = (
+        "_before",
         "_counts",
         "_dead_end",
+        "_ended",
         "_flow",
         "_flow_run",
         "_followed",
         "_graph",
         "_held",
         "_index",
+        "_is_own",
         "_next",
         "_node_runs",
         "_open",
@@ -90,6 +94,12 @@ class RouteScope(Frame):
         """The run that has ended and waits for what follows."""
         self._next: str | None = None
         self._dead_end = False
+        self._ended: Branch | None = None
+        """The stay on the store of a run that has ended, until code of the program runs again."""
+        self._before: Branch | None = None
+        """The same, once another run is placed behind that one."""
+        self._is_own: bool | None = None
+        """Does code of the flow's class take part in each step? None until it was looked at."""
         self._followed: object = None
         """The node of which the framework was last asked what follows it."""
         self._open: NodeRun | None = None
@@ -106,7 +116,6 @@ class RouteScope(Frame):
         """Is it a way through the nodes of that flow?"""
         return run is self._flow_run
 
-    @guarded(None)
     def enter(self) -> None:
         """The flow is about to run its start node."""
         around = context_api.get_current()
@@ -133,7 +142,6 @@ class RouteScope(Frame):
             calls.detach(self._open_token)
             self._open_token = None
 
-    @guarded(None)
     def returned(self, result: object) -> None:
         """The flow has come to its end."""
         self.end(result)
@@ -142,7 +150,6 @@ class RouteScope(Frame):
             self._end_item(self._flow_run, None)
             self._flow_run.post_begins()
 
-    @guarded(None)
     def raised(self, exc: BaseException) -> None:
         """An exception has left the flow's nodes."""
         self.fail(exc)
@@ -150,22 +157,32 @@ class RouteScope(Frame):
             self._flow_run.exec_ends(exc)
             self._end_item(self._flow_run, exc)
 
-    @guarded(None)
     def end(self, result: object) -> None:
         """Nothing follows."""
         self._close_open(result)
         self._let_go()
         self._followed = self._store = self.context = None
 
-    @guarded(None)
     def fail(self, exc: BaseException) -> None:
         """An exception has ended it."""
-        opened, self._open = self._open, None
-        if opened is not None:
-            opened.raised(exc)
-            self.recorded = opened.recorded
+        if self._open is not None:
+            calls.fail(self._open, None, exc)
+            self.recorded = self._open.recorded
+            self._open = None
         self._let_go()
         self._followed = self._store = self.context = None
+
+    @guarded(None)
+    def abandon(self) -> None:
+        """Ends the spans that are open: its own, and those of runs that wait for it."""
+        opened, held, self._open, self._held = self._open, self._held, None, None
+        for run in (opened, held):
+            if run is not None:
+                run.abandon()
+        if self._has_span():
+            self.end_span()
+        self._followed = self._store = self.context = None
+        self.leave()
 
     # --- the runs in it ---
 
@@ -173,6 +190,7 @@ class RouteScope(Frame):
         """Id and iteration of a node that is about to run."""
         node_id = self._id_of(node)
         self._let_go(node_id)
+        self._before, self._ended = self._ended, None
         iteration = self._counts[node_id] = self._counts.get(node_id, 0) + 1
         self._pass(node_id)
         self._placed = True
@@ -182,7 +200,13 @@ class RouteScope(Frame):
         """Keeps a run that has ended until it is known what follows."""
         self._let_go()
         self._held, self._next, self._dead_end = run, None, False
+        watch = None if self._has_own_step(run) else run.watch
+        self._ended = None if watch is None else watch.branch
         return True
+
+    def before(self, run: NodeRun) -> Branch | None:
+        """The stay of the run before that one, if only the framework's code has run in between."""
+        return None if self._before is None or self._has_own_step(run) else self._before
 
     def has_opened(self, run: Frame) -> bool:
         """Is it the run that was opened here?"""
@@ -198,10 +222,13 @@ class RouteScope(Frame):
         """
         self.leave()
         self._close_open(action)
+        if action is not None and type(action) is not str:
+            self._ended = None  # it is asked for its hash, and whether it is true
         if self._held is not None and self._held.is_for(node):
             self._next = None if successor is None else self._id_of(successor)
             self._dead_end = successor is None and bool(classes.successors_of(node))
         elif node is not self._followed and not self._placed:
+            self._ended = None
             node_id = self._id_of(node)  # it ran without a span
             self._let_go(node_id)
             self._pass(node_id)
@@ -214,9 +241,15 @@ class RouteScope(Frame):
         run = open_run(self.session, node, self._store, self, claimable=True)
         if run is None:
             return
-        run.enter()
         self._open = run
-        self._open_token = calls.attach(run.context)
+        self._open_token = calls.begin(run)
+
+    def _has_own_step(self, run: NodeRun) -> bool:
+        """Does code of the program run where this flow steps to that run's node, or from it?"""
+        if self._is_own is None:
+            facts = self.session.prepared(type(self._flow)).facts
+            self._is_own = classes.has_own_step(self._flow, facts)
+        return self._is_own or classes.has_own_step(run.node, run.facts)
 
     def _id_of(self, node: object) -> str:
         if self._graph is None:
@@ -236,15 +269,22 @@ class RouteScope(Frame):
 
     def _let_go(self, next_id: str | None = None) -> None:
         """Nothing more will be told about what follows the held run."""
-        held, self._held = self._held, None
-        if held is not None:
+        held = self._held
+        if held is None:
+            return
+        try:
             dead_end = self._dead_end and next_id is None
             held.finish(next_id or self._next, dead_end=dead_end)
+        except BaseException:
+            held.abandon()
+            raise
+        finally:
+            self._held = None
 
     def _close_open(self, result: object) -> None:
-        opened, self._open = self._open, None
-        if opened is not None:
-            opened.returned(result)
+        if self._open is not None:
+            calls.end(self._open, None, result)
+            self._open = None
 
     # --- one item of a batch flow ---
 
@@ -260,8 +300,11 @@ class RouteScope(Frame):
         if run.batch is not None:
             run.batch.traced += 1
         attributes = self.session.item_attributes(self._index or 0, None)
-        self._shown_params = run.show(self._params or None, run.shares.params)
-        return self.session.tracer.start_span(f"{run.name} item", around, attributes=attributes)
+        if not _is_empty(self._params):
+            self._shown_params = run.show(self._params, run.shares.params)
+        name = f"{run.name} item"
+        self.span = self.session.tracer.start_span(name, around, attributes=attributes)
+        return self.span
 
     def _end_item(self, run: FlowRun, exc: BaseException | None) -> None:
         if self._index is not None:
@@ -293,6 +336,11 @@ class RouteScope(Frame):
         route = Route(self._path.shown(), self._node_runs)
         usage = usage_of(self.account)
         return Item(None, content, route, usage, cancelled=cancelled, error_type=error_type)
+
+
+def _is_empty(params: Any) -> bool:
+    """Are there none? A mapping of the program's own is not asked."""
+    return params is None or (type(params) is dict and not params)
 
 
 def open_run(

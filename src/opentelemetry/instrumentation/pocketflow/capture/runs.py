@@ -21,18 +21,20 @@ from opentelemetry.instrumentation.pocketflow.capture.frames import (
     Frame,
     account_in,
     close_account,
+    end_if_open,
     usage_of,
 )
 from opentelemetry.instrumentation.pocketflow.capture.graph import Graph, describe
 from opentelemetry.instrumentation.pocketflow.capture.metering import Ending, Meter
 from opentelemetry.instrumentation.pocketflow.capture.preview import (
-    cut_text,
-    dumps,
+    LOOK_AHEAD,
     preview_text,
-    shape,
+    shape_text,
+    shortened,
     size_in_bytes,
 )
 from opentelemetry.instrumentation.pocketflow.capture.reading import size_of
+from opentelemetry.instrumentation.pocketflow.capture.stopwatch import stopwatch_in
 from opentelemetry.instrumentation.pocketflow.capture.usage.book import RESULT, WRITTEN
 from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Account
 from opentelemetry.instrumentation.pocketflow.capture.usage.shapes import find_calls
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
     from opentelemetry.instrumentation.pocketflow.capture.calls import Scope
+    from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
     from opentelemetry.instrumentation.pocketflow.capture.session import Prepared, Session
     from opentelemetry.instrumentation.pocketflow.capture.usage.book import Charge
     from opentelemetry.instrumentation.pocketflow.config import Content as Level
@@ -242,15 +245,15 @@ class NodeRun(Frame):
             spans.add_place(attributes, *self.parent.place(self.node))
         return attributes
 
-    @guarded(None)
     def enter(self) -> None:
         """The run begins."""
         around = context_api.get_current()
         if self.parent is None:
             around = self._begin_outermost(around)
         attributes = self.start_attributes(around)
-        span = self.session.tracer.start_span(self.span_name, around, attributes=attributes)
-        self.make_current(span, around)
+        # Kept at once: it is to be ended even if it does not become current.
+        self.span = self.session.tracer.start_span(self.span_name, around, attributes=attributes)
+        self.make_current(self.span, around)
         if not self.observed:
             return
         self._open_account(around)
@@ -270,13 +273,11 @@ class NodeRun(Frame):
 
     def returned(self, result: object) -> None:
         """The run has returned."""
-        if not self._leave(result):
-            self._give_up()
+        self._leave(result)
 
     def raised(self, exc: BaseException) -> None:
         """An exception has left the run."""
-        if not self._fail(exc):
-            self._give_up()
+        self._fail(exc)
 
     # --- the phases ---
 
@@ -319,7 +320,7 @@ class NodeRun(Frame):
         if self._show == "off" or value is None:
             return None
         if self._show == "keys":
-            return dumps(shape(value))
+            return shape_text(value)
         return preview_text(value, self.session.redactor, budget)
 
     def set_input(self, value: object) -> None:
@@ -413,36 +414,32 @@ class NodeRun(Frame):
 
     # --- the end ---
 
-    @guarded(default=False)
-    def _leave(self, result: object) -> bool:
+    def _leave(self, result: object) -> None:
         if not self.observed:
             self.span.end()
             self.let_go()
-            return True
+            return
         self._stop_clock(None)
         self._end_phases(None)
         self._result, self._returned = result, True
         if self.parent is None or not self.parent.holds(self):
             self.finish(None)
-        return True
 
-    @guarded(default=False)
-    def _fail(self, exc: BaseException) -> bool:
+    def _fail(self, exc: BaseException) -> None:
         if not self.observed:
             self.span.end()
             self.let_go()
-            return True
+            return
         self._stop_clock(exc)
         self._end_phases(exc)
         if is_cancellation(exc):
             self.finish(None, cancelled=True)
-            return True
+            return
         if self.recording and not is_recorded(exc):
             self.record_exception(self.span, exc)
         self.recorded = True
         self._error_type = type_name(exc)
         self.finish(None)
-        return True
 
     def finish(
         self, next_id: str | None, *, dead_end: bool = False, cancelled: bool = False
@@ -455,25 +452,41 @@ class NodeRun(Frame):
             cancelled: was the run cancelled?
         """
         if not self._finished and not self._finish(next_id, dead_end=dead_end, cancelled=cancelled):
-            self._give_up()
+            self.abandon()
+
+    def _action(self, next_id: str | None) -> str | None:
+        """The action that was returned. One that leads nowhere is no name: it may be any text."""
+        if not self._returned:
+            return None
+        action = action_text(self._result, self.session.redactor)
+        is_name = next_id is not None or action is None or action == _DEFAULT_ACTION
+        return action if is_name or self._show == "values" else semconv.OTHER
 
     @guarded(default=False)
     def _finish(self, next_id: str | None, *, dead_end: bool, cancelled: bool) -> bool:
         self._finished = True
-        action = action_text(self._result) if self._returned else None
+        step = Step(self._action(next_id), next_id, dead_end)
         self._result = None
-        step = Step(action, next_id, dead_end)
         charges = close_account(self.account)
         if self.recording:
             record = self._to_record(step, cancelled=cancelled)
-            openinference = self.session.config.openinference
-            spans.finish_run(self.span, record, openinference=openinference)
+            config = self.session.config
+            spans.finish_run(self.span, record, openinference=config.openinference)
+            if config.self_report:
+                self._report_ourselves()
         self.span.end(self._end_ns)
         if self.metering:
             self._measure(step, charges, cancelled=cancelled)
         self.leave_active()
         self.let_go()
         return True
+
+    @guarded(None)
+    def _report_ourselves(self) -> None:
+        """Tells on the outermost run what it cost to tell of it."""
+        stopwatch = None if self.context is None else stopwatch_in(self.context)
+        if stopwatch is not None and stopwatch.owner is self:
+            spans.add_own_time(self.span, stopwatch.seconds())
 
     def let_go(self) -> None:
         """Ends what goes round in a circle, so that nothing waits for the garbage collector."""
@@ -532,7 +545,8 @@ class NodeRun(Frame):
             None if self.parent is None else self.parent.watch_around(),
             self._look_at_written,
         )
-        self.watch.mark(journal.ELSEWHERE)
+        if self.parent is None or not self.watch.follows(self.parent.before(self)):
+            self.watch.mark(journal.ELSEWHERE)
         hidden = self.facts.only_on_error  # until it fails
         if self.parent is None and self.watch.initial is not None and not hidden:
             # Told at the end, too; here for those who look at what still runs, or was killed.
@@ -582,7 +596,10 @@ class NodeRun(Frame):
                 # Two clocks: a phase must not seem to outlast its run.
                 begins, ends = (min(self.wall(time), self._end_ns) for time in times)
                 span = self.phase_span(name, begins)
-                self.end_phase(span, exc if name == self._last else None, ends)
+                try:
+                    self.end_phase(span, exc if name == self._last else None, ends)
+                finally:
+                    end_if_open(span)
 
     def wall(self, time: int) -> int:
         """A time of the performance counter as nanoseconds since the epoch."""
@@ -627,13 +644,18 @@ class NodeRun(Frame):
             error_type=self._error_type,
         )
 
-    def _give_up(self) -> None:
+    @guarded(None)
+    def abandon(self) -> None:
         """A fault of ours: the span ends without what it should have told."""
         self._finished = True
-        close_account(self.account)
         self.end_span()
+        close_account(self.account)
         self.leave_active()
-        self.let_go()
+        try:
+            if self.watch is not None:
+                self.watch.close()
+        finally:
+            self.let_go()
 
 
 class OwnRoute(Protocol):
@@ -657,6 +679,10 @@ class OwnRoute(Protocol):
 
     def fail(self, exc: BaseException) -> None:
         """An exception has ended it."""
+        ...
+
+    def abandon(self) -> None:
+        """Ends the spans of runs that wait for it."""
         ...
 
 
@@ -703,7 +729,6 @@ class FlowRun(NodeRun):
             attributes |= self.session.root_attributes
         return attributes
 
-    @guarded(None)
     def enter(self) -> None:
         """The flow begins."""
         super().enter()
@@ -717,6 +742,12 @@ class FlowRun(NodeRun):
         if self._counted and self.context is not None:
             self._counted = False
             self.session.outlets.metrics.flow_left(self.name, self.context)
+
+    def abandon(self) -> None:
+        """A fault of ours: nothing in the flow stays open, either."""
+        if self.own_route is not None:
+            self.own_route.abandon()
+        super().abandon()
 
     def let_go(self) -> None:
         """Ends what goes round in a circle."""
@@ -793,11 +824,11 @@ def _seconds(times: tuple[int, int] | None) -> float | None:
     return None if times is None else (times[1] - times[0]) / _NANOS
 
 
-def action_text(result: object) -> str | None:
+def action_text(result: object, redactor: Redactor) -> str | None:
     """What `post` returned, as the framework takes it for an action; None where it can't be one."""
     if result is None:
         return _DEFAULT_ACTION
     if type(result) is not str and not reading.is_instance(result, str):
         return None
-    text = str.__str__(cast("str", result))
-    return cut_text(text, _MAX_ACTION_CHARS) or _DEFAULT_ACTION
+    seen = str.__getitem__(cast("str", result), slice(_MAX_ACTION_CHARS + LOOK_AHEAD + 1))
+    return shortened(seen, _MAX_ACTION_CHARS, redactor) or _DEFAULT_ACTION

@@ -27,11 +27,11 @@ from opentelemetry.instrumentation.pocketflow.capture.reading import (
     dict_keys,
     dict_len,
     dict_values,
+    exact_text,
     is_mutable_in_place,
     kind_of,
     layout_of,
     length_of,
-    text_of,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 _MAX_COMPARED_CHARS: Final = 65_536
 """Longer texts that are not the same object count as changed: comparing costs their length."""
 
+
+_NOT_EQUAL: Final = frozenset({"NaN", "-NaN"})
+"""Decimals that are equal to nothing: a dict may have several of them as keys."""
 
 _ITERABLE_TYPE_IDS: Final = frozenset(map(id, (list, set, deque)))
 """Exact types that `len` and iteration may be asked of; by id, since `==` may be a metaclass's."""
@@ -441,7 +444,9 @@ def same_value(before: object, now: object) -> bool:
     kind = kind_of(before)
     if kind is Kind.ATOM:
         return _same_atom(before, now)
-    return kind is Kind.TEXT and text_of(before) == text_of(now)
+    if kind is not Kind.TEXT or (text := exact_text(before)) is None:
+        return False
+    return text == exact_text(now)
 
 
 def _same_atom(before: object, now: object) -> bool:
@@ -778,6 +783,6 @@ def key_token(key: object) -> object:
     kind = kind_of(key)
     if kind is Kind.ATOM:
         return (type(key), key)
-    if kind is Kind.TEXT:
-        return (type(key), text_of(key))
+    if kind is Kind.TEXT and (text := exact_text(key)) is not None and text not in _NOT_EQUAL:
+        return (type(key), text)
     return (key_token, id(key))

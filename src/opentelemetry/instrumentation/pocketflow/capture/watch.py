@@ -9,10 +9,11 @@ from opentelemetry.instrumentation.pocketflow.capture import journal as journals
 from opentelemetry.instrumentation.pocketflow.capture.journal import Branch, Credited
 from opentelemetry.instrumentation.pocketflow.capture.preview import (
     cut_text,
-    dumps,
+    is_beside_secret_name,
+    is_count,
     preview_text,
     quoted,
-    shape,
+    shape_text,
     shown_key,
     size_in_bytes,
 )
@@ -23,7 +24,6 @@ from opentelemetry.instrumentation.pocketflow.record import Store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from opentelemetry.instrumentation.pocketflow.capture.preview import Json
     from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
     from opentelemetry.instrumentation.pocketflow.capture.snapshot import Change, Node, Path
     from opentelemetry.instrumentation.pocketflow.config import Content
@@ -36,6 +36,8 @@ _MIN_CHANGE_BYTES: Final = 60
 """Room that a change needs to say anything."""
 _MARKER_BYTES: Final = 40
 """What tells that more was left out takes at most that."""
+_PUNCTUATION_BYTES: Final = 3
+"""Of a member of a JSON object, and of the object."""
 _ATOMS: Final = frozenset({Kind.ATOM, Kind.TEXT})
 _WAS: Final = f',"was":"{REDACTED}"'
 _VALUE: Final = f',"value":"{REDACTED}"'
@@ -101,6 +103,14 @@ class StoreWatch:
             for value in written:
                 self._on_written(value)
 
+    def follows(self, before: Branch | None) -> bool:
+        """Has only that run, which is over, been at work on the store up to now?
+
+        Its last mark then is as good as one that is made now.
+        """
+        is_last = before is not None and self._journal.marked_by is before
+        return is_last and not self.branch.is_concurrent()
+
     def show(self, budget: int) -> str | None:
         """The store as it is now, as JSON; None where nothing may be shown of it."""
         return self._show_store(budget)
@@ -146,22 +156,25 @@ class StoreWatch:
         store = self._journal.recorded()
         if self._content == "values":
             return preview_text(store.value, self._redactor, budget, store)
-        return dumps(self._shapes(store, budget))
+        return self._shapes(store, budget)
 
-    def _shapes(self, store: Node, budget: int) -> Json:
-        """Types and sizes of what is in the store: an object by name, or a list."""
-        shapes: dict[str, Json] = {}
+    def _shapes(self, store: Node, budget: int) -> str:
+        """Types and sizes of what is in the store as JSON: an object by name, or a list."""
+        shapes: dict[str, str] = {}
         left = budget - _MARKER_BYTES
         for index, item in enumerate(store.items or ()):
-            name = shown_key(store.step_to(index), self._redactor).text
-            left -= size_in_bytes(dumps({name: shape(item)}))
+            name = quoted(shown_key(store.step_to(index), self._redactor).text)
+            shown = shape_text(item)
+            left -= size_in_bytes(name) + size_in_bytes(shown) + _PUNCTUATION_BYTES
             if left < 0:
-                shapes["$cut"] = {"length": store.length}
+                shapes['"$cut"'] = f'{{"length":{store.length}}}'
                 break
-            shapes[name] = shape(item)
+            shapes[name] = shown
         if store.keys is not None:
-            return shapes
-        return [{"$cut": shown} if name == "$cut" else shown for name, shown in shapes.items()]
+            return f"{{{','.join(f'{name}:{shown}' for name, shown in shapes.items())}}}"
+        cut = shapes.pop('"$cut"', None)
+        shown_items = [*shapes.values(), *([f'{{"$cut":{cut}}}'] if cut is not None else ())]
+        return f"[{','.join(shown_items)}]"
 
     def _render(self, changes: list[Credited]) -> None:
         for position, credited in enumerate(changes):
@@ -192,13 +205,13 @@ class StoreWatch:
         if self._content == "values":
             shown = self._values(change, room - size_in_bytes(pointer) - _FRAME_BYTES)
         elif change.op != "remove":
-            shown = f",{dumps(shape(change.value))[1:-1]}"
+            shown = f",{shape_text(change.value)[1:-1]}"
         ends = f'"phase":"{credited.phase}","seq":{credited.seq}'
         return f'{{"op":"{change.op}","path":{pointer}{shown},{ends}}}'
 
     def _values(self, change: Change, room: int) -> str:
         """The members of an operation that show what was there and what is."""
-        if any(shown_key(step, self._redactor).is_secret for step in change.path):
+        if self._is_secret(change):
             return _HIDDEN[change.op]
         hide, around, shown = self._redactor, change.around, ""
         if change.op != "add":
@@ -212,6 +225,13 @@ class StoreWatch:
             value = preview_text(change.value, hide, room, change.node, around=around)
             shown += f',"value":{value}'
         return shown
+
+    def _is_secret(self, change: Change) -> bool:
+        if any(shown_key(step, self._redactor).is_secret for step in change.path):
+            return True
+        if not change.around or (is_count(change.value) and is_count(change.was)):
+            return False
+        return is_beside_secret_name(change.around[-1], change.path[-1], self._redactor)
 
     def _pointer(self, path: Path) -> str:
         """JSON Pointer (RFC 6901)."""

@@ -124,6 +124,11 @@ def finish_run(span: Span, run: Run, *, openinference: bool) -> None:
     _conclude(span, attributes, run.error_type, cancelled=run.cancelled)
 
 
+def add_own_time(span: Span, seconds: float) -> None:
+    """Sets how long the instrumentation itself took in an outermost run."""
+    span.set_attribute(semconv.INSTRUMENTATION_DURATION, seconds)
+
+
 def finish_item(span: Span, item: Item, *, openinference: bool) -> None:
     """Sets what is known at the end of an item. Does not end the span."""
     attributes: Attributes = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import importlib
 import importlib.util
@@ -28,7 +29,7 @@ USD: Final = "USD"
 
 _LIBRARY: Final = "genai_prices"
 _MOST_SECONDS: Final = 5.0
-"""How long a fork waits for the library."""
+"""How long a fork or the interpreter's end waits for the library."""
 _PROVIDERS: Final = {
     "anthropic": "anthropic",
     "aws.bedrock": "aws",
@@ -97,8 +98,8 @@ def as_price(name: str, value: object) -> Decimal:
     if reading.is_instance(value, float):  # that of NumPy is one
         number = float.__float__(cast("float", value))
         price = Decimal(str(number))  # as it is written: 0.1 and not what is nearest in binary
-    elif type(value) in {int, Decimal}:
-        price = Decimal(cast("int | Decimal", value))
+    elif type(value) is int or type(value) is Decimal:
+        price = Decimal(value)
     else:
         raise TypeError(f"{name}={shown(value)}: must be a number, best a Decimal")
     if not price.is_finite() or price.is_signed() or price > MAX_PRICE:
@@ -110,8 +111,9 @@ class _ListPrices:
     """The list prices of genai-prices, where that is installed. It is never asked to update them.
 
     Importing it takes the better part of a second. That is done aside, so that it does not add to
-    the time of the first node that calls a model. A fork waits for it: a child would keep the locks
-    of the modules that were being imported, with nobody to release them.
+    the time of the first node that calls a model. Forks and the interpreter's end wait for it: a
+    child, or a finalizer of the program, would find the locks of the modules that were being
+    imported, with nobody to release them.
     """
 
     def __init__(self) -> None:
@@ -119,14 +121,19 @@ class _ListPrices:
         self._import: threading.Thread | None = None
         self.is_installed = importlib.util.find_spec(_LIBRARY) is not None
         if self.is_installed:
-            name = "pocketflow-prices"
-            self._import = threading.Thread(target=self._load, name=name, daemon=True)
-            self._import.start()
+            self._import = self._begin()
             if hasattr(os, "register_at_fork"):
-                os.register_at_fork(before=self._before_fork)
+                os.register_at_fork(before=self._let_it_end)
+            atexit.register(self._let_it_end)
+
+    @guarded(cast("threading.Thread | None", None))
+    def _begin(self) -> threading.Thread | None:
+        thread = threading.Thread(target=self._load, name="pocketflow-prices", daemon=True)
+        thread.start()  # raises where the process may have no further threads
+        return thread
 
     @guarded(None)
-    def _before_fork(self) -> None:
+    def _let_it_end(self) -> None:
         if (loading := self._import) is not None:
             # Not for ever: who forks may be importing what the thread waits for.
             loading.join(_MOST_SECONDS)
@@ -134,7 +141,10 @@ class _ListPrices:
     @guarded(None)
     def _load(self) -> None:
         with localcontext(ARITHMETIC):
-            library: Any = importlib.import_module(_LIBRARY)
+            try:
+                library: Any = importlib.import_module(_LIBRARY)
+            except ImportError:  # as where the program has meanwhile emptied its import path
+                return
             # The first call builds what all further calls look up.
             library.calc_price(library.Usage(input_tokens=0), "gpt-4o", provider_id="openai")
         self._library = library
