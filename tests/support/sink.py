@@ -1,0 +1,71 @@
+"""An HTTP server on loopback that keeps whatever is sent to it, as the very bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import threading
+import typing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+class Sink:
+    """What was sent so far; made by `running_sink`."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+        self._bodies: list[bytes] = []
+        self._lock = threading.Lock()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    @property
+    def data(self) -> bytes:
+        """All bodies, decompressed."""
+        with self._lock:
+            return b"\n".join(self._bodies)
+
+    def take(self, path: str, body: bytes) -> None:
+        """Keep one body."""
+        with self._lock:
+            self.paths.append(path)
+            self._bodies.append(body)
+
+
+@contextlib.contextmanager
+def running_sink() -> Generator[Sink]:
+    """Run one until the block ends."""
+    sink = Sink()
+    thread = threading.Thread(target=sink.server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield sink
+    finally:
+        sink.server.shutdown()
+        thread.join()
+        sink.server.server_close()
+
+
+def _handler(sink: Sink) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        """Answers as a collector that is content."""
+
+        timeout = 1
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            sink.take(self.path, body)
+            self.send_response(200)
+            self.send_header("Content-Type", "application/x-protobuf")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's
+            """Keep the test's stderr to the test."""
+
+    return Handler
