@@ -107,6 +107,12 @@ def duration(nanos: int) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def percent(part: float, whole: float) -> str:
+    """Return a share as `0.8%`; one that is too small for the digits as `<0.1%`."""
+    share = part / whole if whole > 0 else 0.0
+    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"  # noqa: PLR2004 - half of the last digit
+
+
 def width(text: str) -> int:
     """Return how many columns of a terminal printable text takes."""
     # The text of most programs is ASCII, which has a fast way to say so.

@@ -18,7 +18,7 @@ if typing.TYPE_CHECKING:
 PATIENCE = {"OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
 """One second for all tries of one export; by default it is ten."""
 
-LONGEST_DELAY = 4.0
+LONGEST_DELAY = 10.0
 """Seconds by which a run may end later than without tracing: that second, the imports and slack."""
 
 LEAVES_WITH_5 = sample_programs.RESEARCH + "raise SystemExit(5)\n"

@@ -50,14 +50,14 @@ flow AskFlow  T - 1,521 tokens - $0.00046
 └── Ask  T - 1,521 tokens - $0.00046
       + length = 12
     └── chat gpt-4o-mini  T - 1,521 tokens
-1 node run in T
+1 node run in T, tracing took T
 1 model call, 1,521 tokens - $0.00046
 """
 
 UNCOUNTED = """flow AskFlow  T
 └── Ask  T
       + length = 12
-1 node run in T
+1 node run in T, tracing took T
 """
 
 LOADED = """import sys
@@ -279,7 +279,9 @@ def test_no_client(programs: Programs) -> None:
     text = "from pocketflow import Flow, Node\nFlow(Node()).run({})\n"
     result = programs.both(text + LOADED, before="")
     assert result.plain.stdout == b"[]\n"
-    assert timeless(result.tree()) == "flow NodeFlow  T\n└── Node  T\n1 node run in T\n"
+    assert timeless(result.tree()) == (
+        "flow NodeFlow  T\n└── Node  T\n1 node run in T, tracing took T\n"
+    )
 
 
 @pytest.mark.parametrize("path", ["openai.py", "openai/__init__.py"])

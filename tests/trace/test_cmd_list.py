@@ -92,6 +92,7 @@ def test_json(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "errors": 0,
         "retries": 1,
         "seconds": 1.24,
+        "tracing_seconds": None,
         "calls": None,
         "tokens": None,
         "costs": {},

@@ -118,6 +118,22 @@ def test_absent_is_not_zero() -> None:
     assert (silent.usage, silent.tokens_per_run, silent.cost_per_run) == (None, None, {})
 
 
+def reporting(milliseconds: int, seconds: float) -> Run:
+    """Return a run that took so long, and says what tracing took of it."""
+    stage = Stage()
+    told = {semconv.INSTRUMENTATION_DURATION: seconds}
+    with stage.span("invoke_workflow Chat", 0, milliseconds, flow("Chat") | told):
+        stage.leaf("Ask", 0, 1, attributes=node("Ask"))
+    return stage.run
+
+
+def test_what_tracing_took() -> None:
+    """A share of the time of the runs that tell: others do not lower it."""
+    total = added(reporting(1000, 0.02), asked(1), reporting(3000, 0.02)).total
+    assert (total.tracing, total.tracing_share) == (40 * MILLISECOND, 0.01)
+    assert added(asked(1)).total.tracing_share is None
+
+
 def test_nested_flows() -> None:
     """A node belongs to the nearest flow around it, and each flow has a row of its own."""
     stage = Stage()
@@ -203,6 +219,19 @@ def test_text(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert any(line.split() == ["2023-11-16", "1", "0", "0", "0", "-", "-"] for line in lines)
     assert any(line.startswith("c0ffeec0ff + changes ") for line in lines)
     assert any(line.startswith("unknown ") for line in lines)
+
+
+def test_what_tracing_took_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the heading, and as JSON; nothing of it where no run tells."""
+    keep(asked(1), tmp_path, about(1, "silent"))
+    keep(reporting(1000, 0.02), tmp_path, about(2, "chat"))
+    assert main(["stats", "--dir", str(tmp_path)]) == 0
+    heading = capsys.readouterr().out.splitlines()[0]
+    assert heading.endswith("0 failed, 2 node runs, tracing took 20 ms (2.0%)")
+    total = stats(capsys, "--dir", tmp_path)["total"]
+    assert (total["tracing_seconds"], total["tracing_share"]) == (0.02, 0.02)
+    silent = stats(capsys, "--dir", tmp_path, "--program", "silent")["total"]
+    assert (silent["tracing_seconds"], silent["tracing_share"]) == (None, None)
 
 
 def test_program(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_spans import Stage, agent_run, attempt, diff, fail, flow, item, node
 
+from opentelemetry.instrumentation.pocketflow import semconv
 from pocketflow_trace.record.model import Entry, Run
 from pocketflow_trace.views.console import print_run
 
@@ -313,6 +314,27 @@ def test_thousands_of_failures() -> None:
     assert len(lines) < 100
     assert any("more, " in line and "of them failed" in line for line in lines)
     assert lines[-1] == "3,000 node runs in 3.00 s, 3,000 errors"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "line"),
+    [
+        ((0.008,), "2 node runs in 1.00 s, tracing took 8.0 ms (0.8%)"),
+        ((0.004, 0.004), "2 node runs in 1.00 s, tracing took 8.0 ms (0.8%)"),
+        ((0.0001,), "2 node runs in 1.00 s, tracing took 0.1 ms (<0.1%)"),
+        ((0,), "2 node runs in 1.00 s, tracing took 0.0 ms (0.0%)"),
+        ((1.5,), "2 node runs in 1.00 s, tracing took 1.50 s"),
+        ((-1.0,), "2 node runs in 1.00 s"),
+        ((), "2 node runs in 1.00 s"),
+    ],
+)
+def test_what_tracing_took(seconds: tuple[float, ...], line: str) -> None:
+    """The sum over all outermost spans that tell; nothing where none does, as in older files."""
+    stage = Stage()
+    for place, told in enumerate((*seconds, None, None)[:2]):
+        own = {} if told is None else {semconv.INSTRUMENTATION_DURATION: told}
+        stage.leaf("Ask", 500 * place, 500 * (place + 1), attributes=node("Ask") | own)
+    assert shown(stage.run).splitlines()[-1] == line
 
 
 def test_dropped_spans_are_told() -> None:

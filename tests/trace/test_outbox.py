@@ -164,7 +164,7 @@ def test_exporters_leave_global_random_alone(
     with faults.refused() as server:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.url)
         witness = Witness()
-        exporter = make_exporter(ExportTarget(protocol, server.url), {}, witness.note)
+        exporter = make_exporter(ExportTarget(protocol, server.url), {}, witness)
         random.seed(1)
         state = random.getstate()
         box = Outbox(exporter, UndeliveredFile({"XDG_STATE_HOME": str(tmp_path)}), witness)

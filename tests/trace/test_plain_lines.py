@@ -259,7 +259,7 @@ def test_wrong_options(args: tuple[str, ...], message: str, cwd: Path) -> None:
 def test_verbosity(args: tuple[str, ...], env: dict[str, str], cwd: Path) -> None:
     """The option, or else the variable, says how much is told; `minimal` leaves the totals."""
     ended = run(LINES, *args, "main.py", cwd=cwd, env=env, stdin=b"x\n")
-    assert re.fullmatch(r"err\n2 node runs in [\d.]+ m?s\n", ended.text)
+    assert re.fullmatch(r"err\n2 node runs in [\d.]+ m?s, tracing took .*\n", ended.text)
 
 
 def test_wrong_variable(cwd: Path) -> None:

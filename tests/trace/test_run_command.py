@@ -43,7 +43,7 @@ flow AskFlow  T
 ├── Ask  T → say → Say
 │     + answer = 42
 └── Say  T
-2 node runs in T
+2 node runs in T, tracing took T
 """
 """What one run of it leaves, with times replaced."""
 
@@ -51,8 +51,9 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
 
 
 def timeless(text: str) -> str:
-    """Return a tree with all durations replaced by a T."""
-    return re.sub(r"\d+(\.\d+)? m?s\b", "T", text)
+    """Return a tree with all durations replaced by a T, and tracing's share left out."""
+    timeless = re.sub(r"\d+(\.\d+)? m?s\b", "T", text)
+    return re.sub(r"(tracing took T) \(<?[\d.]+%\)", r"\1", timeless)
 
 
 @pytest.fixture
@@ -191,7 +192,7 @@ Flow(Fail()).run({})
     assert tree == ("flow FailFlow  T failed: ValueError\n└── Fail  T failed: ValueError: no key")
     assert error.startswith("error in flow FailFlow / Fail: ValueError: no key\n")
     assert error.endswith('    raise ValueError("no key") from exc')
-    assert total == "1 node run in T, 1 error\n"
+    assert total == "1 node run in T, 1 error, tracing took T\n"
 
 
 def test_uncaught_exception_in_a_thread(program: Callable[..., Path]) -> None:
@@ -210,7 +211,7 @@ thread.join()
     )
     result = both("main.py", cwd=cwd)
     assert b"Exception in thread worker" in result.plain.stderr
-    assert result.tree().endswith("1 error\n")
+    assert ", 1 error, tracing took " in result.tree().splitlines()[-1]
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="needs exception groups")
@@ -231,7 +232,7 @@ async def main():
 asyncio.run(main())
 """
     )
-    assert both("main.py", cwd=cwd).tree().endswith("1 error\n")
+    assert ", 1 error, tracing took " in both("main.py", cwd=cwd).tree().splitlines()[-1]
 
 
 def test_own_excepthook(program: Callable[..., Path]) -> None:
@@ -439,7 +440,7 @@ def test_own_provider(program: Callable[..., Path]) -> None:
     """A program that sets a provider gets no warning; its model calls are in the tree."""
     cwd = program(f"{OWN_PROVIDER}trace.set_tracer_provider(provider)\n{MODEL_CALL}")
     assert timeless(both("main.py", cwd=cwd).tree()) == (
-        "flow AskFlow  T\n└── Ask  T\n    └── chat gpt-5  T\n1 node run in T\n"
+        "flow AskFlow  T\n└── Ask  T\n    └── chat gpt-5  T\n1 node run in T, tracing took T\n"
     )
 
 
@@ -460,6 +461,33 @@ print(len(exporter.get_finished_spans()))
     result = both("main.py", cwd=cwd)
     assert result.plain.stdout.endswith(b"['Ask', 'Say', 'invoke_workflow AskFlow']\n3\n")
     assert timeless(result.tree()) == TREE.replace("│     + answer = 42\n", "")
+
+
+@pytest.mark.parametrize(
+    ("calls", "last"),
+    [
+        ("instrument()", "2 node runs in T, tracing took T"),
+        ("instrument(config=Config())", "2 node runs in T"),
+        ("instrument(self_report=False)", "2 node runs in T"),
+    ],
+)
+def test_the_self_report_of_a_program_that_instruments_itself(
+    calls: str, last: str, program: Callable[..., Path]
+) -> None:
+    """It is asked for unless the program says all by itself."""
+    cwd = program(
+        "from opentelemetry.instrumentation.pocketflow import Config, PocketFlowInstrumentor\n"
+        f"PocketFlowInstrumentor().{calls}\nflow().run({{}})\n"
+    )
+    done = run(TRACED, "main.py", cwd=cwd)
+    assert timeless(done.text).splitlines()[-1] == last
+
+
+def test_no_self_report(program: Callable[..., Path]) -> None:
+    """The environment can do without."""
+    cwd = program("flow().run({})\n")
+    done = run(TRACED, "main.py", cwd=cwd, env={"OTEL_PYTHON_POCKETFLOW_SELF_REPORT": "false"})
+    assert timeless(done.text) == TREE.replace(", tracing took T", "")
 
 
 def test_with_auto_instrumentation(program: Callable[..., Path]) -> None:
@@ -570,5 +598,5 @@ def test_encoding_of_stderr(program: Callable[..., Path]) -> None:
     tree = both("main.py", cwd=cwd, env={"PYTHONIOENCODING": "ascii"}).tree()
     assert timeless(tree) == (
         "flow AskFlow  T\n+-- Ask  T -> say -> Say\n|     + answer = 42\n"
-        "`-- Say  T\n2 node runs in T\n"
+        "`-- Say  T\n2 node runs in T, tracing took T\n"
     )

@@ -21,7 +21,7 @@ if typing.TYPE_CHECKING:
 
 SPANS = ["Ask", "Say", "invoke_workflow AskFlow"]
 
-MAX_DELAY = 5.0
+MAX_DELAY = 12.0
 """Seconds that a run may take with a broken collector, on a busy machine; about 2 are usual."""
 
 FAULTS: list[tuple[Fault, str, str]] = [

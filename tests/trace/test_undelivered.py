@@ -18,7 +18,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link
 
-from pocketflow_trace.sending.undelivered import UndeliveredFile, otlp_json, state_directory
+from pocketflow_trace.sending.otlp_json import otlp_json
+from pocketflow_trace.sending.undelivered import UndeliveredFile, state_directory
 
 
 @pytest.fixture

@@ -146,6 +146,8 @@ class RunsStatistics:
         errors: What failed in them, each where it began.
         retries: Attempts beyond the first.
         spending: What their model calls used.
+        tracing: What tracing itself took in those that tell, in nanoseconds.
+        told: The time that these took themselves; 0 where none tells.
     """
 
     runs: int = 0
@@ -155,6 +157,8 @@ class RunsStatistics:
     errors: int = 0
     retries: int = 0
     spending: Spending = field(default_factory=Spending)
+    tracing: int = 0
+    told: int = 0
 
     def add(self, sums: Totals, *, has_ended: bool) -> None:
         """Add one run.
@@ -170,6 +174,14 @@ class RunsStatistics:
         self.errors += sums.errors
         self.retries += sums.retries
         self.spending.add(sums.usage)
+        if sums.tracing is not None:
+            self.tracing += sums.tracing
+            self.told += sums.nanos
+
+    @property
+    def tracing_share(self) -> float | None:
+        """What tracing took, as a share of the time of the runs that tell."""
+        return _share(self.tracing, self.told)
 
 
 @dataclass(slots=True)

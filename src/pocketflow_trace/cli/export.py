@@ -63,10 +63,17 @@ class _Outcome:
 
     def __init__(self) -> None:
         self.reason = ""
+        self.rejected = 0
 
-    def note(self, problem: BaseException | str) -> None:
+    def note(self, event: BaseException | str) -> None:
         """Keep the last problem."""
-        self.reason = str(problem)
+        self.reason = str(event)
+
+    def reject(self, count: int, message: str) -> None:
+        """Count what answers of success reject, and keep why."""
+        if count > 0:
+            self.rejected += count
+            self.reason = message
 
 
 def main(args: Sequence[str]) -> int:
@@ -139,7 +146,7 @@ def _batches(spans: Sequence[ReadableSpan]) -> Iterator[Sequence[ReadableSpan]]:
 
 
 def _json_lines(spans: Sequence[ReadableSpan]) -> Iterator[str]:
-    from pocketflow_trace.sending.undelivered import otlp_json  # noqa: PLC0415 - the SDK, only when used
+    from pocketflow_trace.sending.otlp_json import otlp_json  # noqa: PLC0415 - only when used
 
     for batch in _batches(spans):
         yield json.dumps(otlp_json(batch), separators=(",", ":")) + "\n"
@@ -180,7 +187,7 @@ def _send(spans: Sequence[ReadableSpan], options: argparse.Namespace) -> str:
             target = export_target(os.environ)
             if target is None:
                 raise CliError("OpenTelemetry's variables name no endpoint")
-            exporter = make_exporter(target, os.environ, outcome.note)
+            exporter = make_exporter(target, os.environ, outcome)
         except ExportError as exc:
             raise CliError(str(exc)) from exc
         try:
@@ -191,7 +198,7 @@ def _send(spans: Sequence[ReadableSpan], options: argparse.Namespace) -> str:
 
 
 def _export(spans: Sequence[ReadableSpan], exporter: SpanExporter, outcome: _Outcome) -> int:
-    """Return how many spans were taken; after a refusal the rest is not tried."""
+    """Return how many spans a collector accepted; after a refusal the rest is not tried."""
     from opentelemetry.sdk.trace.export import SpanExportResult  # noqa: PLC0415 - only when used
 
     sent = 0
@@ -200,13 +207,14 @@ def _export(spans: Sequence[ReadableSpan], exporter: SpanExporter, outcome: _Out
             if exporter.export(batch) is not SpanExportResult.SUCCESS:
                 break
             sent += len(batch)
-    return sent
+    return max(sent - outcome.rejected, 0)
 
 
 def _result(sent: int, total: int, target: ExportTarget, outcome: _Outcome) -> str:
     where = f"{printable(target.endpoint)} ({target.protocol})"
     if sent < total:
-        reason = f": {printable(outcome.reason)}" if outcome.reason else ""
+        why = printable(target.without_login(outcome.reason))
+        reason = f": {why}" if why else ""
         raise CliError(f"{sent} of {plural(total, 'span')} sent to {where}{reason}", exit_code=1)
     return f"{plural(total, 'span')} sent to {where}"
 

@@ -91,7 +91,9 @@ class _Report:
         with self._original_imports(), _exit_code_kept():
             from opentelemetry.instrumentation.pocketflow.guard import guarded  # noqa: PLC0415
 
-            guarded(None)(self._print)()
+            # Each for itself: where one fails, the run is still kept and sent.
+            for step in (self._close_view, self._close_tracing, self._print):
+                guarded(None)(step)()
 
     @contextlib.contextmanager
     def _original_imports(self) -> Generator[None]:
@@ -103,13 +105,17 @@ class _Report:
         finally:
             sys.path[:] = changed
 
-    def _print(self) -> None:
+    def _close_view(self) -> None:
         if self.view is not None:
             with contextlib.suppress(KeyboardInterrupt):
                 self.view.close()
+
+    def _close_tracing(self) -> None:
         if self.tracing is not None:
             with contextlib.suppress(KeyboardInterrupt):
                 self.tracing.close()
+
+    def _print(self) -> None:
         # What the program printed comes first, where all goes to one file. Any stream may be gone.
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):

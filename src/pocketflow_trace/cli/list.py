@@ -51,10 +51,10 @@ behind tokens or cost says that some model calls did not tell theirs; `*` behind
 files were changed after it. Where the terminal is too narrow, the last columns are left out.
 
 With --json, one document: {"version": 1, "directory", "runs": [{"id", "path", "started" (Unix time
-in nanoseconds), "program", "flows", "nodes", "errors", "retries", "seconds", "calls", "tokens",
-"costs" ({currency: amount}), "is_partial" (some calls did not tell theirs), "state", "branch",
-"commit", "dirty", "damaged" (lines that could not be read)}], "more" (older runs, not in it)}. What
-is not known is null.
+in nanoseconds), "program", "flows", "nodes", "errors", "retries", "seconds", "tracing_seconds"
+(of these, tracing's own), "calls", "tokens", "costs" ({currency: amount}), "is_partial" (some calls
+did not tell theirs), "state", "branch", "commit", "dirty", "damaged" (lines that could not be
+read)}], "more" (older runs, not in it)}. What is not known is null.
 
 exit code: 0 also where no run is kept, 2 wrong usage"""
 
@@ -150,7 +150,7 @@ def _data(shelf: Shelf, rows: Sequence[Row], more: int) -> dict[str, Any]:
 
 
 def _run_data(row: Row) -> dict[str, Any]:
-    usage = row.sums.usage
+    usage, tracing = row.sums.usage, row.sums.tracing
     total = None if usage is None else usage.total
     resource = row.about.resource
     return {
@@ -163,6 +163,7 @@ def _run_data(row: Row) -> dict[str, Any]:
         "errors": row.sums.errors,
         "retries": row.sums.retries,
         "seconds": row.sums.nanos / _NANOS,
+        "tracing_seconds": None if tracing is None else tracing / _NANOS,
         "calls": None if total is None else total.calls,
         "tokens": None if total is None else total.tokens,
         "costs": {} if total is None else {name: float(cost) for name, cost in total.costs},

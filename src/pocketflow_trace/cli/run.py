@@ -88,6 +88,8 @@ environment:
   OTEL_SERVICE_NAME                the program's name there; otherwise that of its file
   OTEL_PYTHON_POCKETFLOW_CONTENT   off, keys or values (the default): what is shown of the store
   OTEL_PYTHON_POCKETFLOW_MODULE    import name of PocketFlow, where the program has its own copy
+  OTEL_PYTHON_POCKETFLOW_SELF_REPORT
+                                   false: do not measure what tracing itself takes
   OTEL_PYTHON_DISABLED_INSTRUMENTATIONS
                                    names of instrumentations not to use, such as openai; * for all
   OTEL_SDK_DISABLED                true: run the program without tracing it

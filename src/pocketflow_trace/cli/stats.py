@@ -25,6 +25,7 @@ from pocketflow_trace.cli.options import CommandParser, shelf_of
 from pocketflow_trace.keeping.shelf import ShelfError, read
 from pocketflow_trace.text import duration, encodable, money, plural, printable
 from pocketflow_trace.views.columns import columns
+from pocketflow_trace.views.totals import tracing_took
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -204,6 +205,8 @@ def _runs_data(runs: RunsStatistics) -> dict[str, Any]:
         "nodes": runs.nodes,
         "errors": runs.errors,
         "retries": runs.retries,
+        "tracing_seconds": _seconds(runs.tracing) if runs.told else None,
+        "tracing_share": runs.tracing_share,
         **_spending_data(runs.spending),
     }
 
@@ -265,9 +268,10 @@ def _heading(found: Statistics) -> str:
     names = ", ".join((*programs, *([f"{more} more"] if more else [])))
     days = " to ".join(dict.fromkeys(day_of(each or 0) for each in (found.first, found.last)))
     unfinished = f", {total.unfinished:,} unfinished" if total.unfinished else ""
+    tracing = f", {tracing_took(total.tracing, total.told)}" if total.told else ""
     return (
         f"{plural(total.runs, 'run')} of {names}, {days}: "
-        f"{total.failed:,} failed{unfinished}, {plural(total.nodes, 'node run')}"
+        f"{total.failed:,} failed{unfinished}, {plural(total.nodes, 'node run')}{tracing}"
     )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 from opentelemetry.sdk.trace import SpanProcessor
 
 from opentelemetry import trace
+from opentelemetry.instrumentation.pocketflow.guard import guarded
 from pocketflow_trace.keeping.keeper import RunKeeper
 from pocketflow_trace.keeping.shelf import Shelf, ShelfError
 from pocketflow_trace.process.claim import is_claimed
@@ -99,10 +100,8 @@ class Attachment:
             return
         atexit.unregister(self.close)
         if self._keeper is not None:
-            self._keeper.close()
-        # The stream may be gone at the program's end.
-        with contextlib.suppress(OSError, ValueError):
-            self._report()
+            guarded(None)(self._keeper.close)()
+        guarded(None)(self._report)()
 
     def __enter__(self) -> Self:
         return self
@@ -111,6 +110,11 @@ class Attachment:
         self.close()
 
     def _report(self) -> None:
+        # The stream may be gone at the program's end.
+        with contextlib.suppress(OSError, ValueError):
+            self._print()
+
+    def _print(self) -> None:
         stderr = sys.stderr
         if stderr is None:  # pyright: ignore[reportUnnecessaryComparison] - pythonw has none
             return

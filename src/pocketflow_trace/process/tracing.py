@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.instrumentation.pocketflow import PocketFlowInstrumentor
+from opentelemetry.instrumentation.pocketflow.environment_variables import (
+    OTEL_PYTHON_POCKETFLOW_SELF_REPORT,
+)
 from pocketflow_trace.keeping.keeper import RunKeeper, destination_of
 from pocketflow_trace.keeping.shelf import ShelfError
 from pocketflow_trace.process.claim import claim_process
@@ -40,20 +43,38 @@ class Delivery:
         self._target = target
         self._undelivered = UndeliveredFile(environ)
         self._witness = Witness()
-        exporter = make_exporter(target, environ, self._witness.note)
+        exporter = make_exporter(target, environ, self._witness)
         self.outbox = Outbox(exporter, self._undelivered, self._witness)
 
-    def complaint(self) -> str:
-        """Return one line about spans that no collector took; empty where there are none."""
-        lost = self._undelivered
-        if not lost.count:
+    def complaints(self) -> list[str]:
+        """Return a line each about spans that no collector took, and that one has rejected."""
+        lines = (self._undelivered_line(), self._rejected_line())
+        return [printable(self._target.without_login(line)) for line in lines if line]
+
+    def _undelivered_line(self) -> str:
+        left = self._undelivered
+        if not left.count:
             return ""
-        where = f"see {lost.path}" if lost.path else "they are lost"
-        problem = f", and the file failed: {lost.problem}" if lost.problem else ""
-        return printable(
-            f"{plural(lost.count, 'span')} could not be sent to {self._target.endpoint} "
-            f"({self._witness.reason or 'no answer in time'}); {where}{problem}"
+        return (
+            f"{plural(left.count, 'span')} could not be sent to {self._target.endpoint} "
+            f"({self.outbox.reason}); {_whereabouts(left)}"
         )
+
+    def _rejected_line(self) -> str:
+        rejected, message = self.outbox.rejected, self._witness.objection
+        if not rejected:
+            return ""
+        why = f" ({message})" if message else ""
+        return f"{plural(rejected, 'span')} sent to {self._target.endpoint} were rejected{why}"
+
+
+def _whereabouts(left: UndeliveredFile) -> str:
+    """Say where spans are that could not be sent."""
+    if left.path is None:
+        return f"they are lost, and the file failed: {left.problem}"
+    if left.lost:
+        return f"see {left.path}, which lacks {left.lost:,} of them: {left.problem}"
+    return f"see {left.path}"
 
 
 class Keeping:
@@ -121,8 +142,9 @@ class Tracing:
 
     def complaints(self) -> list[str]:
         """Return a line for each thing that went wrong: spans not sent, a run not kept."""
-        sent = "" if self._delivery is None else self._delivery.complaint()
-        return [line for line in (sent, self._keeping.complaint()) if line]
+        sent = [] if self._delivery is None else self._delivery.complaints()
+        kept = self._keeping.complaint()
+        return [*sent, kept] if kept else sent
 
 
 def start_tracing(
@@ -158,17 +180,19 @@ def start_tracing(
     for processor in (collector, *watching, *keepers):
         provider.add_span_processor(processor)
     claim_process()
-    _instrument(provider)
+    _instrument(provider, environ)
     watch = watch_clients(provider, environ) if clients else None
     return Tracing(collector, delivery, keeping, watch)
 
 
-def _instrument(provider: FollowingTracerProvider) -> None:
+def _instrument(provider: FollowingTracerProvider, environ: Mapping[str, str]) -> None:
     """Instrument PocketFlow so that the program can still do the same, with its own settings.
 
     `instrument` works once; a second call logs a warning and changes nothing. The program's own
     call must neither warn nor be without effect, so the first one takes the place of ours.
     """
+    # The environment is asked by the instrumentor itself.
+    ours = {} if environ.get(OTEL_PYTHON_POCKETFLOW_SELF_REPORT) else {"self_report": True}
     instrumentor = PocketFlowInstrumentor()
     instrument = instrumentor.instrument
 
@@ -178,9 +202,11 @@ def _instrument(provider: FollowingTracerProvider) -> None:
         del instrumentor.instrument
         provider.prefer(tracer_provider)
         instrumentor.uninstrument()
-        instrument(tracer_provider=provider, **settings)
+        # A `Config` is complete: nothing can be added to it.
+        added = {} if "config" in settings else ours
+        instrument(tracer_provider=provider, **{**added, **settings})
 
     if instrumentor.is_instrumented_by_opentelemetry:  # By `opentelemetry-instrument`.
         instrumentor.uninstrument()
-    instrument(tracer_provider=provider)
+    instrument(tracer_provider=provider, **ours)
     instrumentor.instrument = instrument_for_program

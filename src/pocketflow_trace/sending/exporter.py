@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import random
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    import requests
     from opentelemetry.sdk.trace.export import SpanExporter
+
+    from pocketflow_trace.sending.witness import Listener
 
 HTTP: Final = "http/protobuf"
 GRPC: Final = "grpc"
@@ -47,10 +49,18 @@ class ExportTarget:
     Attributes:
         protocol: `http/protobuf` or `grpc`.
         endpoint: For messages: as the user wrote it, without credentials.
+        login: User and password that the endpoint begins with, up to the `@`.
     """
 
     protocol: str
     endpoint: str
+    login: str = field(default="", repr=False, compare=False)
+
+    def without_login(self, text: str) -> str:
+        """Return what a library says of an error, which may name the endpoint as it is."""
+        if not self.login:
+            return text
+        return text.replace(self.login, "").replace(unquote(self.login), "")
 
 
 def export_target(environ: Mapping[str, str]) -> ExportTarget | None:
@@ -72,18 +82,18 @@ def export_target(environ: Mapping[str, str]) -> ExportTarget | None:
         raise ExportError(
             f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol!r}; install it: pip install {package}"
         )
-    return ExportTarget(protocol, _without_user(endpoint or _DEFAULT_ENDPOINTS[protocol]))
+    return ExportTarget(protocol, *_without_user(endpoint or _DEFAULT_ENDPOINTS[protocol]))
 
 
 def make_exporter(
-    target: ExportTarget, environ: Mapping[str, str], note: Callable[[BaseException | str], None]
+    target: ExportTarget, environ: Mapping[str, str], listener: Listener
 ) -> SpanExporter:
     """Build the SDK's exporter; it reads endpoint, headers and certificates by itself.
 
     Args:
         target: Where spans go.
         environ: Environment variables.
-        note: Gets each error and each bad status over HTTP, about which the exporter is silent.
+        listener: Is told what the collector answers, as far as the exporter does not say it.
 
     Raises:
         ExportError: The SDK does not accept one of the settings.
@@ -93,35 +103,24 @@ def make_exporter(
     options: dict[str, object] = {} if _setting(environ, "TIMEOUT") else {"timeout": TIMEOUT}
     if target.protocol == HTTP and not any("CREDENTIAL_PROVIDER" in name for name in environ):
         # A session of ours would take the place of the one that a credential provider makes.
-        options["session"] = _noting_session(note)
+        options["session"] = _session(listener)
     try:
-        return cast("SpanExporter", module.OTLPSpanExporter(**options))
+        exporter = cast("SpanExporter", module.OTLPSpanExporter(**options))
     except (ValueError, OSError, RuntimeError) as exc:
-        raise ExportError(f"the OTLP exporter rejects its settings: {exc}") from exc
+        why = target.without_login(str(exc))
+        raise ExportError(f"the OTLP exporter rejects its settings: {why}") from exc
+    if target.protocol == GRPC:
+        # Imported here, because HTTP does without it, as gRPC does without the session.
+        from pocketflow_trace.sending import over_grpc  # noqa: PLC0415
+
+        over_grpc.listen(exporter, listener)
+    return exporter
 
 
-def _noting_session(note: Callable[[BaseException | str], None]) -> requests.Session:
-    # Imported here, because gRPC does without it.
-    import requests  # noqa: PLC0415
-    from requests.adapters import HTTPAdapter  # noqa: PLC0415
+def _session(listener: Listener) -> object:
+    from pocketflow_trace.sending.over_http import ListeningSession  # noqa: PLC0415 - HTTP only
 
-    class NotingAdapter(HTTPAdapter):
-        """Sends requests as always, and notes how they fail."""
-
-        def send(self, *args: Any, **kwargs: Any) -> requests.Response:
-            try:
-                response = super().send(*args, **kwargs)
-            except requests.RequestException as exc:
-                note(exc)
-                raise
-            if not response.ok:
-                note(f"{response.status_code} {response.reason}")
-            return response
-
-    session = requests.Session()
-    session.mount("http://", NotingAdapter())
-    session.mount("https://", NotingAdapter())
-    return session
+    return ListeningSession(listener)
 
 
 def _setting(environ: Mapping[str, str], name: str) -> str:
@@ -130,11 +129,12 @@ def _setting(environ: Mapping[str, str], name: str) -> str:
     return special or environ.get(f"OTEL_EXPORTER_OTLP_{name}", "").strip()
 
 
-def _without_user(endpoint: str) -> str:
-    """Return a URL, or host and port, without the user and password it may begin with."""
+def _without_user(endpoint: str) -> tuple[str, str]:
+    """Return a URL, or host and port, without user and password; and those, up to the `@`."""
     scheme, separator, rest = endpoint.rpartition("://")
     authority, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
+    user, at, host = authority.rpartition("@")
+    return f"{scheme}{separator}{host}{slash}{path}", f"{user}{at}"
 
 
 def _is_installed(module: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,18 @@ _REASONS: Final = (
 _MAX_REASON: Final = 160
 
 
+class Listener(Protocol):
+    """Is told of what the exporters keep to themselves."""
+
+    def note(self, event: BaseException | str) -> None:
+        """Hear of an error over HTTP, or of a status that is none of success."""
+        ...
+
+    def reject(self, count: int, message: str) -> None:
+        """Hear how many spans an answer rejects, although it is one of success; mostly none."""
+        ...
+
+
 class Witness(logging.Filter):
     """Takes the log records of one thread off the exporters' loggers and keeps the reason.
 
@@ -41,6 +53,10 @@ class Witness(logging.Filter):
         self._noted = ""
         self._logged = ""
         self._thread: int | None = None
+        self.rejected = 0
+        """Spans that the last export's answer rejects; the collector's word, so any number."""
+        self.objection = ""
+        """Why the collector has rejected some, as it says."""
 
     @property
     def reason(self) -> str:
@@ -50,6 +66,7 @@ class Witness(logging.Filter):
     def forget(self) -> None:
         """Begin with a new export."""
         self._noted = self._logged = ""
+        self.rejected = 0
 
     def listen(self) -> None:
         """Start to take the calling thread's records."""
@@ -64,7 +81,14 @@ class Witness(logging.Filter):
 
     def note(self, event: BaseException | str) -> None:
         """Keep an exception, or the status of an answer, as the reason."""
-        self._noted = event if isinstance(event, str) else _innermost(event)
+        text = event if isinstance(event, str) else _innermost(event)
+        self._noted = " ".join(text.split())[:_MAX_REASON]
+
+    def reject(self, count: int, message: str) -> None:
+        """Keep that some spans of an export that succeeds are rejected."""
+        self.rejected = count
+        if count > 0:
+            self.objection = message[:_MAX_REASON]
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep the reason of a record of the own thread, and stop it."""

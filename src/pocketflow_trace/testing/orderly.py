@@ -25,6 +25,7 @@ _DURATIONS: Final = frozenset(
         semconv.EXEC_DURATION,
         semconv.POST_DURATION,
         semconv.WAIT_DURATION,
+        semconv.INSTRUMENTATION_DURATION,
     }
 )
 

@@ -16,7 +16,7 @@ from pocketflow_trace.text import duration, encodable, plural
 from pocketflow_trace.views.lines import STYLES, Line, details, number, title, usage_lines
 from pocketflow_trace.views.outline import DEFAULT_LIMITS, WIDE_LIMITS, Gap, Part, outline
 from pocketflow_trace.views.summary import summary
-from pocketflow_trace.views.totals import totals
+from pocketflow_trace.views.totals import totals, tracing_took
 from pocketflow_trace.views.verbosity import Look, detail_of
 
 if TYPE_CHECKING:
@@ -140,12 +140,14 @@ def _closing_lines(run: Run) -> list[Line]:
 
 
 def _counts_line(sums: Totals, dropped: int) -> Line:
-    """Return `4 node runs in 1.24 s, 1 error, 2 retries`."""
+    """Return `4 node runs in 1.24 s, 1 error, 2 retries, tracing took 0.5 ms (<0.1%)`."""
     line: Line = [(f"{plural(sums.nodes, 'node run')} in {duration(sums.nanos)}", "name")]
     if sums.errors:
         line.append((f", {plural(sums.errors, 'error')}", "bad"))
     if sums.retries:
         line.append((f", {plural(sums.retries, 'retry', 'retries')}", "warn"))
+    if sums.tracing is not None:
+        line.append((f", {tracing_took(sums.tracing, sums.nanos)}", "quiet"))
     if dropped:
         line.append((f"; {plural(dropped, 'later span')} not kept, not counted here", "warn"))
     return line

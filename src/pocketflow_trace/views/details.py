@@ -33,6 +33,7 @@ _PHASES: Final = (
     ("exec", semconv.EXEC_DURATION),
     ("post", semconv.POST_DURATION),
     ("waited", semconv.WAIT_DURATION),
+    ("tracing", semconv.INSTRUMENTATION_DURATION),
 )
 _VALUES: Final = (
     ("params", semconv.NODE_PARAMS),

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.instrumentation.pocketflow import semconv
+from pocketflow_trace.record import facts
 from pocketflow_trace.record.model import walk
 from pocketflow_trace.record.usage import add_up, rolled_up
+from pocketflow_trace.text import duration, percent
 from pocketflow_trace.views.lines import is_failed, number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pocketflow_trace.record.model import Entry, Run
     from pocketflow_trace.record.usage import Usage
 
+_NANOS: Final = 1_000_000_000
 _UNITS: Final = frozenset({"flow", "node", "item"})
 """What can fail as such: a failed attempt is a retry, a failed model call a cause."""
 
@@ -30,6 +33,7 @@ class Totals:
         retries: Attempts beyond the first.
         nanos: Time from the first start to the last end, in nanoseconds.
         usage: What the model calls used, each once; None where none is told of.
+        tracing: What tracing itself took, in nanoseconds; None where it does not tell.
     """
 
     nodes: int
@@ -37,6 +41,7 @@ class Totals:
     retries: int
     nanos: int
     usage: Usage | None
+    tracing: int | None = None
 
 
 def totals(run: Run) -> Totals:
@@ -48,7 +53,17 @@ def totals(run: Run) -> Totals:
         retries=sum(retries(entry) for entry in entries if entry.kind == "node"),
         nanos=_nanos(entries),
         usage=add_up(_outermost_usages(run)),
+        tracing=_tracing(entries),
     )
+
+
+def tracing_took(tracing: int, nanos: int) -> str:
+    """Return what tracing took, and how much that is of the time of what it traced.
+
+    There is no such share where flows do so little that their spans take longer than they do.
+    """
+    share = f" ({percent(tracing, nanos)})" if tracing < nanos else ""
+    return f"tracing took {duration(tracing)}{share}"
 
 
 def failures(run: Run) -> list[Entry]:
@@ -84,6 +99,13 @@ def retries(node: Entry) -> int:
 def _later_attempts(node: Entry) -> int:
     """Count the attempts seen of a node that has not ended, and so has no count of its own."""
     return sum(1 for child in node.children if number(child, semconv.ATTEMPT_NUMBER) > 1)
+
+
+def _tracing(entries: Iterable[Entry]) -> int | None:
+    """Add up what the outermost flows and nodes tell of it, each for itself."""
+    told = [facts.seconds(entry, semconv.INSTRUMENTATION_DURATION) for entry in entries]
+    known = [seconds for seconds in told if seconds is not None]
+    return round(sum(known) * _NANOS) if known else None
 
 
 def _nanos(entries: Sequence[Entry]) -> int:
