@@ -20,6 +20,7 @@ from benchmarks import (
     processes,
     report,
     results,
+    self_report,
 )
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def _measure(rounds: int, *, full: bool) -> results.Results:
     lengths = processes.run_lengths((*_LENGTHS, _MILLION) if full else _LENGTHS)
     if not full:
         left_out.append(f"a run of {_MILLION:,} nodes: only with `--full`")
+    reports = self_report.of_stores(rounds)
     imports, sizes = processes.imports(_IMPORT_ROUNDS), exported.by_store()
     # Last, since some of these change what is global.
     comparison = peers.compare(_CURVE_ROUNDS)
@@ -116,6 +118,7 @@ def _measure(rounds: int, *, full: bool) -> results.Results:
         imports=imports,
         exported=sizes,
         comparison=comparison,
+        self_reports=reports,
         left_out=left_out,
     )
 

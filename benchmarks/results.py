@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from benchmarks.overhead import Row
     from benchmarks.peers import Comparison
     from benchmarks.processes import Length
+    from benchmarks.self_report import Report
 
 
 class Results(NamedTuple):
@@ -27,6 +28,8 @@ class Results(NamedTuple):
     imports: dict[str, float]
     exported: dict[str, dict[str, Sizes]]
     comparison: Comparison
+    self_reports: dict[str, dict[str, Report]]
+    """By content level and store."""
     left_out: list[str]
     """What was not measured, and why."""
 

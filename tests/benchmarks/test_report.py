@@ -15,6 +15,7 @@ from benchmarks import (
     processes,
     report,
     results,
+    self_report,
 )
 
 CONFIGURATIONS = dict.fromkeys(overhead.CONFIGURATIONS, 1.25)
@@ -28,6 +29,7 @@ FOUND = results.Results(
     imports={"`opentelemetry.sdk.trace`": 100.0},
     exported={"small store": {"a bare span": exported.Sizes(252.0, 252, 0)}},
     comparison=peers.Comparison({"small store": {"this <project>": 1.25}}, {}, ["deepdiff"]),
+    self_reports={"values": {"small store": self_report.Report(0.85, 0.15)}},
     left_out=["1,000,000,000 bytes: not enough memory"],
 )
 
@@ -43,6 +45,8 @@ FOUND = results.Results(
         "| 1,000,000 | 50.0 | 2.5 |",
         "| `opentelemetry.sdk.trace` | 100 |",
         "| a bare span | 252 |",
+        "| content `values`: told | 0.85 |",
+        "| content `values`: extra | 0.15 |",
         "Not installed, and so left out: deepdiff.",
         "- 1,000,000,000 bytes: not enough memory",
     ],
