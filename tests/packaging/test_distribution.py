@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -52,12 +53,26 @@ print("traced")
 """
 
 
+RELEASED = "1767225600"
+"""The time of a commit, in seconds since the epoch."""
+
+
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel and the sdist."""
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return built(ROOT, tmp_path_factory.mktemp("dist"))
+
+
+def built(source: Path, folder: Path) -> Path:
+    """Build wheel and sdist into a folder."""
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder)]
+    done = subprocess.run(
+        [*command, str(source)],
+        env={**os.environ, "SOURCE_DATE_EPOCH": RELEASED},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -77,7 +92,32 @@ def test_the_wheel_leaves_the_namespace_packages_alone(dist: Path) -> None:
     for expected in ("__init__.py", "py.typed", "semconv.py", "capture/hooks.py", "emit/spans.py"):
         assert f"{CORE}/{expected}" in names
     assert {"pocketflow_trace/__init__.py", "pocketflow_trace/py.typed"} <= names
-    assert not [name for name in names if name.startswith(("tests/", "examples/", "benchmarks/"))]
+
+
+def test_the_wheel_has_the_packages_and_nothing_else(dist: Path) -> None:
+    """No tests, benchmarks or examples; the licence; no byte code and no stray files."""
+    path = the_file(dist, ".whl")
+    about = "-".join(path.name.split("-")[:2]) + ".dist-info"
+    with zipfile.ZipFile(path) as wheel:
+        names = set(wheel.namelist())
+        licence = wheel.read(f"{about}/licenses/LICENSE")
+    assert licence == (ROOT / "LICENSE").read_bytes()
+    strangers = [n for n in names if not n.startswith((f"{CORE}/", "pocketflow_trace/", about))]
+    assert strangers == []
+    code = {Path(name).suffix for name in names if not name.startswith(about)}
+    assert code == {".py", ".typed"}
+
+
+def test_who_builds_from_the_sdist_gets_the_same(dist: Path, tmp_path: Path) -> None:
+    """Byte for byte, wherever and whenever it is built: anybody can check a release."""
+    with tarfile.open(the_file(dist, ".tar.gz")) as sdist:
+        sdist.extractall(tmp_path, filter="data")
+    [source] = tmp_path.iterdir()
+    again = built(source, tmp_path / "dist")
+    for ending in (".whl", ".tar.gz"):
+        first, second = the_file(dist, ending), the_file(again, ending)
+        assert first.name == second.name
+        assert first.read_bytes() == second.read_bytes(), ending
 
 
 def test_the_wheel_declares_its_entry_points(dist: Path) -> None:
@@ -98,6 +138,7 @@ def test_the_sdist_has_what_building_and_testing_needs(dist: Path) -> None:
         assert expected in names
     assert f"src/{CORE}/__init__.py" in names
     assert "tests/packaging/test_distribution.py" in names
+    assert {"SECURITY.md", "requirements/dev.txt", "requirements/oldest.in"} <= names
     stack = ("docker-compose.yml", "collector-config.yaml", "deploy/builder/go.sum")
     assert {*stack, "scripts/stack_binaries.py", "docs/production.md"} <= names
 
