@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import inspect
 import logging
 import pickle
+import sys
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
@@ -21,6 +24,7 @@ from support.framework import pocketflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 DEFINED: dict[str, Any] = pocketflow.__dict__
 CLASSES: list[type] = [
@@ -221,3 +225,34 @@ def test_a_module_that_is_not_the_framework_is_named(caplog: pytest.LogCaptureFi
         assert "module='json': defines no BaseNode and Flow" in caplog.text
     finally:
         PocketFlowInstrumentor().uninstrument()
+
+
+def test_a_copy_of_the_framework_that_is_imported_while_another_is_wrapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code of the program's may import anything at that moment."""
+    for name in ("flow_one", "flow_two"):
+        (tmp_path / f"{name}.py").write_text(inspect.getsource(pocketflow), encoding="utf-8")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+
+    class Importing(TracerProvider):
+        def get_tracer(self, *args: Any, **kwargs: Any) -> Any:
+            importlib.import_module("flow_two")
+            return super().get_tracer(*args, **kwargs)
+
+    PocketFlowInstrumentor().instrument(
+        tracer_provider=Importing(shutdown_on_exit=False),
+        module=("flow_one", "flow_two"),
+        resource=False,
+    )
+    try:
+        importing = threading.Thread(target=importlib.import_module, args=["flow_one"], daemon=True)
+        importing.start()
+        importing.join(30)
+        assert not importing.is_alive()
+        for name in ("flow_one", "flow_two"):
+            assert hasattr(sys.modules[name].Node._run, "__wrapped__")
+    finally:
+        PocketFlowInstrumentor().uninstrument()
+        for name in ("flow_one", "flow_two"):
+            sys.modules.pop(name, None)

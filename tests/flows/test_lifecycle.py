@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import threading
@@ -256,6 +257,32 @@ def test_a_tool_that_came_first(tool: Any, provider: tuple[TracerProvider, Recor
 
     assert other.seen == SEEN_HERE
     assert kinds(provider[1]) == RUNS
+
+
+def test_a_plain_function_around_a_coroutine_function(
+    provider: tuple[TracerProvider, Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it returns is awaited within the node's run, which is told once."""
+
+    class Waits(AsyncNode):
+        async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+            await asyncio.sleep(0)
+            shared["waited"] = True
+
+    original = AsyncNode._run_async
+
+    @functools.wraps(original)
+    def logged_run(self: Any, shared: Any) -> Any:
+        return original(self, shared)
+
+    monkeypatch.setattr(AsyncNode, "_run_async", logged_run)
+    start(provider[0])
+    asyncio.run(AsyncFlow(start=Waits()).run_async({}))
+    PocketFlowInstrumentor().uninstrument()
+
+    trace = Trace(provider[1])
+    assert trace.lines() == ["invoke_workflow WaitsFlow", "  Waits"]
+    assert trace.node("Waits").writes == [("add", "/waited", "post")]
 
 
 @TOOLS

@@ -16,7 +16,7 @@ import pytest
 from opentelemetry.instrumentation.pocketflow.capture.calls import Scope
 from opentelemetry.instrumentation.pocketflow.capture.watch import StoreWatch
 from support.framework import AsyncFlow, AsyncParallelBatchNode, BatchFlow, BatchNode, Flow, Node
-from support.tracing import tracing
+from support.tracing import Stage, compared, note, tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,3 +135,33 @@ def test_nothing_waits_for_the_garbage_collector(name: str, option: str | None) 
             gc.enable()
 
     assert left == []
+
+
+class Holds(Node):
+    """Keeps something on itself, which tells when it is let go."""
+
+    def prep(self, shared: Any) -> Any:
+        """Takes it."""
+        note("begins")
+        self.held = Held()
+
+
+class Held:
+    """Is given back when nobody holds it any more, as a connection may be."""
+
+    def __del__(self) -> None:
+        note("given back")
+
+
+@pytest.mark.parametrize("self_report", [False, True])
+def test_a_node_is_let_go_when_the_next_one_comes(self_report: bool) -> None:
+    """What a node holds is given back when it is without tracing."""
+
+    def program(stage: Stage) -> Any:
+        first = Holds()
+        first >> Holds() >> Holds()
+        return stage.run(Flow(start=first))
+
+    trace = compared(program, self_report=self_report)
+
+    assert trace.result.log == ("begins", "given back") * 3

@@ -37,6 +37,44 @@ flow().run({})
     assert len(life.processes()) == 2
 
 
+@pytest.mark.parametrize("store", ["{}", "shared"])
+def test_fork_beside_threads_that_run_nodes(lives: Lives, store: str) -> None:
+    """A child does not wait for what a thread held that it does not have."""
+    life = lives.live(
+        f"""\
+import signal, threading
+
+class Work(Node):
+    def post(self, shared, prep_res, exec_res):
+        shared["n"] = shared.get("n", 0) + 1
+
+shared = {{}}
+over = threading.Event()
+
+def work():
+    while not over.is_set():
+        Work().run({store})
+
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+codes = set()
+for _ in range(40):
+    if (pid := os.fork()) == 0:
+        signal.alarm(20)
+        Work().run({store})
+        os._exit(0)
+    codes.add(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+over.set()
+for thread in threads:
+    thread.join()
+print("children ended with", codes)
+""",
+        QUIET,
+    )
+    assert set(life.names()) <= {"Work"}
+
+
 def test_fork_inside_a_node(lives: Lives) -> None:
     """The parent's spans are not ended twice; what the child runs stands below the node."""
     life = lives.live(

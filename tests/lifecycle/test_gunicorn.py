@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import os
 import signal
 import subprocess
@@ -151,13 +152,21 @@ def test_reload(directory: Path, command: Sequence[str], collector: Collector) -
         assert word == "FIRST"
         script = directory / "main.py"
         script.write_text(APP.replace("FIRST", "SECOND"), encoding="utf-8")
-        os.utime(script, (time.time() + 5, time.time() + 5))
-        server.ask_until(lambda answer: answer[0] == "SECOND")
+        stamps = itertools.count(int(time.time()) + 5, 5)
+
+        def is_new(answer: tuple[str, int]) -> bool:
+            # The first time that gunicorn looks at a file, it takes it for known.
+            if answer[0] == "FIRST" and server.asked % 200 == 2:
+                stamp = next(stamps)
+                os.utime(script, (stamp, stamp))
+            return answer[0] == "SECOND"
+
+        server.ask_until(is_new)
         assert is_clean(server.stop())
     spans = collector.drain()
     assert outline(spans) == FLOW * server.asked
     assert first in processes(spans)
-    assert len(processes(spans)) == 2
+    assert len(processes(spans)) >= 2
 
 
 @pytest.mark.parametrize("way", ["command"])

@@ -5,13 +5,12 @@ Nothing is called on the values, so that what watches them is not disturbed.
 
 from __future__ import annotations
 
+import os
 import sys
 from inspect import CO_COROUTINE
 from pathlib import Path
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, cast
-
-import wrapt
 
 from opentelemetry.instrumentation import pocketflow as package
 from support.random_programs_stores import Quiet
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import CodeType, FrameType, TracebackType
 
-_OUR_FILES = (str(Path(package.__file__).parent), str(Path(wrapt.__file__).parent))
+_OUR_FILES = str(Path(package.__file__).parent) + os.sep
 _FIRST_LINE = 8
 """Before it, a coroutine's code only makes the coroutine."""
 _SCALARS = (type(None), bool, int, float, str, bytes)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import sys
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +24,17 @@ U = TypeVar("U")
 
 _logger = logging.getLogger(__name__)
 _reported: set[str] = set()
-# Reentrant: a signal handler or finalizer may run in the middle of anything and be turned down.
-_lock = threading.RLock()
+# Reentrant: a signal handler or finalizer may run in the middle of anything and be turned down. By
+# one that may be renewed: in a forked child, the thread that held it is not there to release it.
+_lock: Final = [threading.RLock()]
+
+
+def _renew_lock() -> None:
+    _lock[0] = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 reraise = False
 """Tests set this, so that a fault of ours fails them instead of a log line."""
@@ -156,7 +166,7 @@ def refuse(option: str, exc: Exception) -> None:
 def _warn_once(key: str, message: str, argument: object, fault: Exception | None = None) -> None:
     if sys.is_finalizing():  # flows of finalizers: even logging has lost modules that it needs
         return
-    with _lock:
+    with _lock[0]:
         if key in _reported:
             return
         _reported.add(key)

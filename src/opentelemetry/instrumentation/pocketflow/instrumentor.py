@@ -75,7 +75,8 @@ class _Instrumentation:
         self._active = True
         self._sessions: list[Session] = []
         self._wrapped: list[_Wrapped] = []
-        self._lock = threading.Lock()
+        # Reentrant: what is loaded here may import another copy of the framework.
+        self._lock = threading.RLock()
 
     def start(self) -> None:
         """Wraps the framework now if it is imported, else as soon as it is.
@@ -86,7 +87,7 @@ class _Instrumentation:
         guard.strict = self.config.strict
         redact.in_use = self._redactor
         redact.shows_values = self.config.content == "values"
-        guard.shown_message = self._message_in_a_log
+        guard.shown_message = redact.message_in_a_log
         for name in self.config.module:
             wrapt.register_post_import_hook(self._on_import, name)
 
@@ -104,9 +105,6 @@ class _Instrumentation:
         for owner, name, original, wrapper in reversed(self._wrapped):
             if vars(owner).get(name) is wrapper:
                 setattr(owner, name, original)
-
-    def _message_in_a_log(self, text: str) -> str:
-        return self._redactor.text(text) if self.config.content == "values" else ""
 
     @guarded(None)
     def _on_import(self, module: ModuleType) -> None:
@@ -131,7 +129,9 @@ class _Instrumentation:
         root_attributes = self._fill_resource(provider)
         outlets = Outlets(tracer, self._make_metrics(), self._is_metering, _attend_to_global)
         recognisers = (*self.config.usage_recognisers, *_installed_recognisers())
-        session = Session(outlets, self.config, framework, root_attributes, recognisers)
+        session = Session(
+            outlets, self.config, framework, self._redactor, root_attributes, recognisers
+        )
         self._sessions.append(session)
         return session
 

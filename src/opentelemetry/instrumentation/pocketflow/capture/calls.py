@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import inspect
 from contextlib import suppress
-from inspect import iscoroutinefunction
-from types import CodeType, FunctionType
+from inspect import iscoroutine, iscoroutinefunction
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from opentelemetry import context as context_api
@@ -73,9 +74,11 @@ def unseen(function: Function) -> Function:
     by two words in the name of its file.
     """
     inner = cast("FunctionType", function)
-    file = f"{inner.__code__.co_filename} (not counted, like importlib._bootstrap)"
-    inner.__code__ = inner.__code__.replace(co_filename=file)
+    inner.__code__ = inner.__code__.replace(co_filename=f"{inner.__code__.co_filename}{_UNSEEN}")
     return function
+
+
+_UNSEEN: Final = " (not counted, like importlib._bootstrap)"
 
 
 class Caller:
@@ -89,10 +92,11 @@ class Caller:
 
     def in_place_of(self, method: Callable[..., Any]) -> Callable[..., Any]:
         """What takes a method's place on its class: it calls the method inside a scope."""
-        make = _async_hook if iscoroutinefunction(method) else _hook
-        hook = make(self, method)
-        _HOOKS.add(cast("FunctionType", hook).__code__)
-        return hook
+        if iscoroutinefunction(method):
+            return _async_hook(self, method)
+        # A plain function of another tool's may stand around the framework's coroutine function.
+        make = _late_hook if iscoroutinefunction(inspect.unwrap(method)) else _hook
+        return make(self, method)
 
 
 # On the class stand plain functions, and nothing of wrapt's, which are called through C: a call of
@@ -167,7 +171,23 @@ def _async_hook(caller: Caller, method: Callable[..., Awaitable[Any]]) -> Callab
     return hook
 
 
-_HOOKS: Final[set[CodeType]] = set()
+def _late_hook(caller: Caller, method: Callable[..., Any]) -> Callable[..., Any]:
+    function = unbound(method)
+
+    @unseen
+    @functools.wraps(method)
+    def late(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        made = function(*args, **kwargs)
+        if not iscoroutine(made):
+            return made
+        hook = _async_hook(caller, lambda *_, **__: made)
+        coroutine = hook(*args, **kwargs)
+        # One that is never awaited is reported by its name: it stays the user's.
+        coroutine.__name__, coroutine.__qualname__ = made.__name__, made.__qualname__
+        return coroutine
+
+    return late
 
 
 def unbound(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -269,6 +289,7 @@ def detach(token: Token[Context] | None) -> None:
         context_api.detach(token)
 
 
+_HOOK_FILE: Final = f"{_hook.__code__.co_filename}{_UNSEEN}"
 _traceback_of: Final = vars(BaseException)["__traceback__"].__get__
 """Whatever a class makes of the attribute."""
 
@@ -281,7 +302,8 @@ def scopes_left(exc: BaseException) -> Iterator[Scope]:
     """
     tb: TracebackType | None = _traceback_of(exc)
     while tb is not None:
-        if tb.tb_frame.f_code in _HOOKS:
+        code = tb.tb_frame.f_code
+        if code.co_name == "hook" and code.co_filename == _HOOK_FILE:
             variables: Any = tb.tb_frame.f_locals
             scope = variables.get("scope")
             if type(variables) is dict:

@@ -24,8 +24,8 @@ _MAX_PATH_CHARS: Final = 250
 _FALLBACKS: Final = ("exec_fallback", "exec_fallback_async")
 _STEP: Final = frozenset(
     {
-        *("__bool__", "__copy__", "__getattr__", "__getattribute__", "__getstate__", "__len__"),
-        *("__new__", "__reduce__", "__reduce_ex__", "__setattr__", "__setstate__"),
+        *("__bool__", "__copy__", "__del__", "__getattr__", "__getattribute__", "__getstate__"),
+        *("__len__", "__new__", "__reduce__", "__reduce_ex__", "__setattr__", "__setstate__"),
         *("get_next_node", "params", "set_params", "successors"),
         *_HOOKED_RUNS,
         *_HOOKED_ROUTES,

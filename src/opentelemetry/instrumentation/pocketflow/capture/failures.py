@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import linecache
+import os
 import traceback
 import types
 from collections import deque
@@ -15,8 +16,6 @@ from itertools import starmap
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, cast
-
-import wrapt
 
 from opentelemetry.instrumentation.pocketflow import guard
 from opentelemetry.instrumentation.pocketflow.capture import preview, reading, redact
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
 
-_OWN_FILES: Final = (str(Path(__file__).parents[1]), str(Path(wrapt.__file__).parent))
+_OWN_FILES: Final = str(Path(__file__).parents[1]) + os.sep
 _MAX_FRAMES: Final = 40
 _MAX_CAUSES: Final = 4
 _MAX_TOLD: Final = 16

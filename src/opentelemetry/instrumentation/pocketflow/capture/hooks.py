@@ -54,9 +54,8 @@ class Hook(Caller):
     """Is it around a method that runs a node or flow from beginning to end?"""
 
     def __init__(self, session: Session, method: Any, owner: type) -> None:
+        del method, owner  # of use to some
         self.session = session
-        self.method = method
-        self.owner = owner
 
     def open(
         self, frame: Frame | None, instance: object, args: Args, kwargs: Kwargs

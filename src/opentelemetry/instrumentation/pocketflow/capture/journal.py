@@ -7,6 +7,7 @@ overlap on one store (gathered branches, threads) share its journal, so each cha
 
 from __future__ import annotations
 
+import os
 import threading
 from itertools import count
 from operator import is_
@@ -51,9 +52,20 @@ _clock = count(1)
 
 _ids = count(1)
 
-# Runs begin and end in several threads. Reentrant, since a collected object's finalizer may start
-# a flow wherever something is allocated.
-_tree_lock = threading.RLock()
+
+class _Locks:
+    """Those of what all journals share.
+
+    Runs begin and end in several threads. Reentrant, since a collected object's finalizer may start
+    a flow wherever something is allocated.
+    """
+
+    def __init__(self) -> None:
+        self.tree = threading.RLock()
+        self.open = threading.RLock()
+
+
+_locks: Final = _Locks()
 
 _MAX_LOOSE: Final = 4
 """Containers that are checked one by one, so that the others need not be laid out anew."""
@@ -93,7 +105,7 @@ class Branch:
         """Paths that this run and an overlapping one wrote, by what stands for them."""
         self.opened_at = next(_clock)
         self.closed_at: int | None = None
-        with _tree_lock:
+        with _locks.tree:
             if parent is not None:
                 parent.open_children += 1
                 parent.forks += parent.open_children > 1
@@ -109,7 +121,7 @@ class Branch:
         """Ends the stay."""
         self.closed_at = next(_clock)
         if self.parent is not None:
-            with _tree_lock:
+            with _locks.tree:
                 self.parent.open_children -= 1
 
     def is_concurrent(self) -> bool:
@@ -219,6 +231,11 @@ class Journal:
         self.store = None
         self._keys, self._items, self._snapshots, self._writers = [], [], {}, {}
         self._flat, self._loose, self._views = None, {}, ()
+
+    def renew_lock(self) -> None:
+        """For a forked child: a thread that was in the middle of a mark is not there to end it."""
+        self._lock = threading.RLock()
+        self._busy = self.store is None
 
     def _credit(self, branch: Branch, phase: str, changes: list[Change]) -> list[Credited]:
         concurrent = branch.is_concurrent()
@@ -382,12 +399,11 @@ class Journal:
 
 
 _open: dict[int, Journal] = {}
-_open_lock = threading.RLock()
 
 
 def acquire(store: object, max_items: int) -> tuple[Journal, bool]:
     """The journal of a store that runs are working on, and whether it begins with this one."""
-    with _open_lock:
+    with _locks.open:
         journal = _open.get(id(store))
         is_new = journal is None
         if journal is None:
@@ -399,11 +415,21 @@ def acquire(store: object, max_items: int) -> tuple[Journal, bool]:
 
 def release(journal: Journal) -> None:
     """One run fewer works on the store; with the last one the journal lets go of it."""
-    with _open_lock:
+    with _locks.open:
         journal.users -= 1
         if not journal.users:
             _open.pop(id(journal.store), None)
             journal.close()
+
+
+def _renew_locks() -> None:
+    _locks.__init__()
+    for journal in list(_open.values()):
+        journal.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def _overlap(branch: Branch, other: Branch) -> bool:

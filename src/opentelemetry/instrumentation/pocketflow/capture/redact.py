@@ -422,3 +422,8 @@ Set by the instrumentor. It outlives the instrumentation: what was to be hidden 
 
 shows_values = True
 """May messages show values of the program at all? Set by the instrumentor as well."""
+
+
+def message_in_a_log(text: str) -> str:
+    """As much of a fault's message as a log may show."""
+    return in_use.text(text) if shows_values else ""

@@ -191,6 +191,7 @@ class RouteScope(Frame):
         node_id = self._id_of(node)
         self._let_go(node_id)
         self._before, self._ended = self._ended, None
+        self._followed = None  # nothing of it is kept longer than the framework keeps it
         iteration = self._counts[node_id] = self._counts.get(node_id, 0) + 1
         self._pass(node_id)
         self._placed = True

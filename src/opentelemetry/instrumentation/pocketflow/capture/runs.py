@@ -331,6 +331,7 @@ class NodeRun(Frame):
         """What `exec` returned."""
         self._output = self.show(value, self.shares.output)
 
+    @guarded(None)
     def record_exception(self, span: Span, exc: BaseException) -> None:
         """Adds an exception to the span that it left, this one's or one below it."""
         stack_bytes = self.shares.stacktrace
@@ -435,10 +436,10 @@ class NodeRun(Frame):
         if is_cancellation(exc):
             self.finish(None, cancelled=True)
             return
+        self._error_type = type_name(exc)
         if self.recording and not is_recorded(exc):
             self.record_exception(self.span, exc)
         self.recorded = True
-        self._error_type = type_name(exc)
         self.finish(None)
 
     def finish(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opentelemetry.instrumentation.pocketflow import semconv
 from opentelemetry.instrumentation.pocketflow.capture import classes, failures, reading
 from opentelemetry.instrumentation.pocketflow.capture.conversation import current_conversation
-from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
 from opentelemetry.instrumentation.pocketflow.capture.usage.ledger import Ledger
 from opentelemetry.instrumentation.pocketflow.capture.usage.prices import Pricer
 from opentelemetry.instrumentation.pocketflow.emit import spans
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
     from opentelemetry.instrumentation.pocketflow.capture.classes import ClassFacts, Framework
+    from opentelemetry.instrumentation.pocketflow.capture.redact import Redactor
     from opentelemetry.instrumentation.pocketflow.config import Config, Content, Recogniser
     from opentelemetry.instrumentation.pocketflow.emit.metrics import Metrics
     from opentelemetry.instrumentation.pocketflow.emit.spans import Attributes
@@ -51,6 +51,7 @@ class Session:
         outlets: where telemetry goes to.
         config: the user's options.
         framework: the module whose classes are traced.
+        redactor: what must not be shown.
         root_attributes: what could not be put into the resource, for root flows.
         recognisers: the user's functions that find model calls in values.
     """
@@ -60,6 +61,7 @@ class Session:
         outlets: Outlets,
         config: Config,
         framework: Framework,
+        redactor: Redactor,
         root_attributes: Mapping[str, Any],
         recognisers: Sequence[Recogniser] = (),
     ) -> None:
@@ -70,7 +72,7 @@ class Session:
         self.root_attributes = root_attributes
         self.recognisers = recognisers
         self.price = Pricer(config.price, config.currency)
-        self.redactor = Redactor(config.redact_keys, config.redact_patterns)
+        self.redactor = redactor
         self.node_shares = Shares.of_node(config.max_span_bytes)
         self.flow_shares = Shares.of_flow(config.max_span_bytes)
         self.active = True

@@ -79,12 +79,14 @@ class TimedScope(Scope):
 
     def _enter(self) -> None:
         scope, stopwatch = self._scope, self._stopwatch
-        scope.enter()
+        try:
+            scope.enter()
+        finally:  # what it has come to counts also where it has failed
+            self.context, self.stand_in = scope.context, scope.stand_in
         context = scope.context
         has_owner = stopwatch.owner is not None
         if context is not None and has_owner and stopwatch_in(context) is not stopwatch:
-            scope.context = with_stopwatch(stopwatch, context)
-        self.context, self.stand_in = scope.context, scope.stand_in
+            self.context = scope.context = with_stopwatch(stopwatch, context)
 
     def _let_go(self) -> None:
         """An exception's traceback may keep this scope, but need not keep what it led to."""

@@ -6,6 +6,7 @@ of its nodes, and nothing is counted twice.
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from typing import TYPE_CHECKING, Final
@@ -47,6 +48,7 @@ class Ledger:
         # Reentrant: a finalizer may run in the middle of anything and tell of a call.
         self.lock = threading.RLock()
         self._seen: dict[object, Callable[[], object]] = {}
+        _alive.add(self)
 
     def is_new(self, call: ModelCall, usage: object) -> bool:
         """Is it the first time that a call is seen in a result or in the store?
@@ -78,6 +80,19 @@ class Ledger:
         if len(self._seen) > _MAX_SEEN:
             self._seen.pop(next(iter(self._seen)))
         return True
+
+
+_alive: Final[weakref.WeakSet[Ledger]] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """For a forked child: the threads that held them are not there to release them."""
+    for ledger in list(_alive):
+        ledger.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 class Account:
