@@ -111,6 +111,21 @@ ASSIGNMENTS = {
     "cookie header": ("Cookie: {}\nAccept: */*", "sid=31d4d96e407aad42; theme=dark"),
     "set-cookie header": ("Set-Cookie: {}\nAccept: */*", "id=a3fWa; Secure; HttpOnly"),
     "digest header": ("Authorization: Digest {}\nX: 1", 'username="a", response="6629fae4"'),
+    "header of another scheme": ("Authorization: SSWS {}\nAccept: */*", "00abcDEFghi"),
+    "header of Kerberos": ("Authorization: Negotiate {}", "YII" + MIXED + "="),
+    "header of Azure": ("-H 'Authorization: SharedKey {}' x", "acct:" + MIXED[:40] + "="),
+    "scheme in small letters": (
+        "authorization: genie-key {}",
+        "eb243592-faa2-4ba2-a551-1afdf565c889",
+    ),
+    "header of OAuth 1": ("Authorization: OAuth {}", 'oauth_token="a", oauth_signature="b%3D"'),
+    "scheme with digits": ("Authorization: V2-HMAC-SHA256 {}", "Credential=a1, Signature=e5"),
+    "scheme in an environment": ("Authorization=Key {}", HUNTER + ":abc9"),
+    "flag in a list": ("Command '['false', '--password', '{}']' failed", HUNTER),
+    "flag in a list of bytes": ("[b'--password', b'{}']", HUNTER),
+    "flag in JSON": ('["--password",\n  "{}", "db"]', HUNTER),
+    "flag in JSON in JSON": (r'"[\"--password\", \"{}\"]"', HUNTER),
+    "url cut off in its password": ("postgres://ada:{}", "x7" * 300),
     "aws secret": ("aws_secret_access_key = {}", MIXED[:20] + "/" + MIXED[:19]),
     "azure account key": ("AccountName=a;AccountKey={};Suffix=b", MIXED[:40] + "+/=="),
     "azure signature": ("https://a.example/c?sv=2022&sig={}&se=1", MIXED[:40] + "%3D"),
@@ -159,6 +174,12 @@ ORDINARY = (
     "Password: required. Token: a unit of text. Secret: none.",
     "An API key is needed; set OPENAI_API_KEY, then pass --api-key to the program.",
     "Authorization: who may do what. Authentication: who somebody is.",
+    "authorization: required for all users. Authorization: see the page about it.",
+    "authorization: see RFC7235, and read chapter2",
+    "Authorization: SSWS ${TOKEN}, or SSWS <your-token>",
+    "authorization = await self.get_authorization_v2(request)",
+    'parser.add_argument("--password", "-p", help="of the user")',
+    '["--auth", "--port", "80"]',
     "Bearer authentication is described in an RFC; Basic authentication in another.",
     "Basic Understanding of Electromagnetism",
     "Cookie: a small cake.",
@@ -233,6 +254,8 @@ def test_a_header_keeps_its_name_and_scheme() -> None:
     header = f"Authorization: Bearer {_jwt()}"
 
     assert REDACTOR.text(header) == f"Authorization: Bearer {REDACTED}"
+    other = "Authorization: SSWS 00abcDEFghi\nAccept: */*"
+    assert REDACTOR.text(other) == f"Authorization: SSWS {REDACTED}\nAccept: */*"
 
 
 def test_json_stays_json() -> None:
@@ -441,6 +464,7 @@ REPEATED = (
     *("--a", "sk-", "\\", "password=\\", '"', "SG.aaaaaaaaaaaaaaaa", "Basic aaaaaaaa", "a "),
     *("Bearer a", "xoxb-", "token ", "api_", "?sig=", "-----BEGIN PRIVATE KEY-----"),
     *("%25", "token%3D", "&quot;", "token\\n", "-u a:", "a1", "://a1b2c3", "_A"),
+    *("'--token', ", "Authorization: ", "Authorization: A ", "Authorization=A b=", "://a:b"),
     *("token a1B2c3D4e5F6g7H8 ", "M", "jdbc:oracle:a:", "?key=a1", "dp.pt.", "token-", "-a-A"),
 )
 

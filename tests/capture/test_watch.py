@@ -10,7 +10,7 @@ import sys
 import threading
 import types
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
 import pytest
@@ -547,6 +547,82 @@ def test_secrets_do_not_show() -> None:
         "was": REDACTED,
         "value": REDACTED,
     }
+
+
+class Login(NamedTuple):
+    """A named tuple with a secret."""
+
+    user: str
+    password: Any
+
+
+def test_what_a_flag_or_field_makes_secret_does_not_show() -> None:
+    """When it comes, when another takes its place, and when it goes alone or with its flag."""
+
+    def start(store: Any) -> None:
+        store["cmd"] = ["mysql", "--password", "old", "db"]
+        store["login"] = Login("ada", "old")
+
+    def edit(store: Any) -> None:
+        store["cmd"][2] = "new"
+        store["login"] = Login("ada", "new")
+
+    def nest(store: Any) -> None:
+        store["cmd"][2] = ["new"]
+        store["login"] = Login("ada", ["new"])
+
+    def nest_deeper(store: Any) -> None:
+        store["cmd"][2][0] = "old"
+        store["login"][1][0] = "old"
+
+    def clear(store: Any) -> None:
+        store["cmd"].clear()
+
+    def overwrite(store: Any) -> None:
+        store["cmd"][1:3] = ["user", "ada"]
+
+    for steps in ([start, edit, clear], [start, edit, overwrite], [start, nest, nest_deeper]):
+        store: dict[str, Any] = {}
+        found = [change for step in steps for change in changes(store, step)]
+        shown = json.dumps(found)
+        assert not any(word in shown for word in ('"old"', '"new"')), found
+        assert all(word in shown for word in (REDACTED, '"db"', '"ada"')), found
+
+
+class Key:
+    """A key that may be hashed by the program alone."""
+
+    is_refusing = False
+
+    def __hash__(self) -> int:
+        """Refuse, once the program is done."""
+        assert not Key.is_refusing
+        return 1
+
+
+def test_a_gone_flag_asks_no_other_key_for_its_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What changes beside it may have a key of the program's own."""
+    store: dict[Any, Any] = {"cmd": ["run", "--password", "old"]}
+
+    def change(store: Any) -> None:
+        store["cmd"].clear()
+        store[Key()] = "x"
+        monkeypatch.setattr(Key, "is_refusing", True)
+
+    found = changes(store, change)
+    assert sorted(one["op"] for one in found) == ["add", "remove", "remove", "remove"]
+    assert "old" not in json.dumps(found)
+
+
+def test_a_flag_without_a_value_hides_no_change_of_the_next() -> None:
+    """Nor of a count behind it."""
+    store: dict[str, Any] = {"cmd": ["run", "--auth"], "n": ["--token", 1]}
+
+    def change(store: Any) -> None:
+        store["cmd"].append("--port")
+        store["n"][1] = 2
+
+    assert [one["value"] for one in changes(store, change)] == ["--port", 2]
 
 
 def test_content_keys_shows_types_and_sizes_only() -> None:

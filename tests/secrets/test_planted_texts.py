@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -85,6 +85,51 @@ def test_beside_a_name_only_its_value_is_hidden() -> None:
         [["token", 5], ["password", None], ["token", "of", "affection"]],
         {"value": "x", "unit": "token"},
     ]
+
+
+def test_what_a_flag_makes_secret_is_hidden_in_a_list() -> None:
+    """Its value goes, whatever word it is; other flags, counts and texts stay."""
+    values = [
+        ["mysql", "--password", "x", "db"],
+        ("--auth", "--port", "80"),
+        ["--tokens", "x", "-v", "y", "--token", 5],
+    ]
+
+    assert json.loads(shown(values)) == [
+        ["mysql", "--password", REDACTED, "db"],
+        ["--auth", "--port", "80"],
+        ["--tokens", "x", "-v", "y", "--token", 5],
+    ]
+
+
+class Login(NamedTuple):
+    """A named tuple with a secret."""
+
+    user: str
+    password: str
+    pin_token: int = 0
+
+
+class LongerLogin(Login):
+    """A class made of it."""
+
+
+def test_a_named_tuple_hides_what_its_names_make_secret() -> None:
+    """As a dataclass does; also one of a class that inherits the names."""
+    values = [Login("bob", "x"), {"login": LongerLogin("ada", "y", 7)}]
+
+    assert json.loads(shown(values)) == [
+        ["bob", REDACTED, REDACTED],
+        {"login": ["ada", REDACTED, REDACTED]},
+    ]
+
+
+def test_names_that_do_not_fit_a_tuple_hide_nothing() -> None:
+    """Whatever a class keeps under the name that named tuples have for theirs."""
+    for names in (("password",), ["user", "password"], ("user", 1), "password"):
+        cls: Any = type("Odd", (tuple,), {"_fields": names})
+
+        assert json.loads(shown(cls(("a", "b")))) == ["a", "b"], names
 
 
 @pytest.mark.parametrize("planted", SHAPED + SENTENCES, ids=lambda planted: planted.name)

@@ -169,6 +169,11 @@ _AUTHORITY: Final = (
 
 _ANYWHERE: Final = (
     _Rule("://", re.compile(rf"://{_AUTHORITY}"), f"://{REDACTED}@"),
+    _Rule(  # a password so long that a cut has left no `@`
+        "://",
+        re.compile(r"://[^\s/?#@:\"'`<>\\\[]{0,256}:[^\s/?#@\"'`<>]{257,}\Z"),
+        f"://{REDACTED}",
+    ),
     _Rule(
         "asic ",
         re.compile(r"(?P<name>\b[Bb]asic )(?P<secret>[A-Za-z0-9+/]{8,2048}={0,2})"),

@@ -66,6 +66,7 @@ _VALUE_NAMES: Final = frozenset({"Value", "val", "value"})
 _COUNT_TYPE_IDS: Final = frozenset(map(id, (bool, float, int, type(None))))
 _MAX_RECORD: Final = 32
 """Items that are looked at for a name."""
+_SEQUENCES: Final = frozenset({Kind.LIST, Kind.TUPLE, Kind.DEQUE})
 
 _MARKERS: Final = frozenset({"cut", "opaque", "cycle"})
 
@@ -274,6 +275,58 @@ def is_beside_secret_name(container: object, step: object, redactor: Redactor) -
     return _names_secret(keys, items, redactor)
 
 
+def is_behind_secret_flag(container: object, step: object, redactor: Redactor) -> bool:
+    """Is what stands there the value of a flag, as in ``["--password", "..."]``?"""
+    kind = reading.kind_of(container)
+    if type(step) is not int or step == 0 or kind not in _SEQUENCES:
+        return False
+    back = reading.length_of(container, kind) - step + 1
+    try:
+        return back > 0 and is_secret_flag(reading.last_of(container, kind, back), redactor)
+    except IndexError:  # another thread has made it shorter just now
+        return True
+
+
+def is_secret_flag(value: object, redactor: Redactor) -> bool:
+    """Does what follows in a list belong to a flag that makes it secret, as `--password`?"""
+    return type(value) is str and value[:1] == "-" and _is_secret_name(value, redactor)
+
+
+def takes_no_flag(value: object) -> bool:
+    """Is it nothing that a flag before it would make secret: a number, or the next flag?"""
+    return is_count(value) or (type(value) is str and value.startswith("--"))
+
+
+def is_secret_field(container: object, step: object, redactor: Redactor) -> bool:
+    """Is what stands there secret by the name that a named tuple has for that place?"""
+    return type(step) is int and step in _secret_fields(container, redactor)
+
+
+def _secret_fields(value: object, redactor: Redactor) -> list[int]:
+    """Places in a named tuple whose names are secret."""
+    if type(value) is tuple or reading.kind_of(value) is not Kind.TUPLE:
+        return []
+    names = _tuple_names(type(value))
+    if len(names) != reading.length_of(value, Kind.TUPLE):
+        return []
+    return [place for place, name in enumerate(names) if redactor.secret_key(name)]
+
+
+def _find_tuple_names(cls: type) -> tuple[str, ...]:
+    """The names that a named tuple has for its items; none for another tuple."""
+    for _, namespace in reading.namespaces(cls):
+        if "_fields" in namespace:
+            names: Any = namespace["_fields"]
+            if type(names) is not tuple:
+                return ()
+            names = cast("tuple[Any, ...]", names)
+            return names if all(type(name) is str for name in names) else ()
+    return ()
+
+
+_tuple_names: Final = reading.PerClass(_find_tuple_names)
+
+
 def _names_secret(keys: list[Any], items: list[Any], redactor: Redactor) -> bool:
     """Does a record say by a name that its value is secret?"""
     return any(
@@ -420,6 +473,9 @@ class _Preview:
             contents = _contents(value, kind, recorded, budget)
         if contents is None:
             return _cut_whole(name, length)
+        for place in _secret_fields(value, self._redactor):
+            if place < len(contents[1]):
+                contents[1][place] = REDACTED
         self._path.append(id(value))
         try:
             children: Mapping[int, Recorded] = {} if recorded is None else recorded.children
@@ -473,11 +529,16 @@ class _Preview:
     ) -> tuple[Json, int] | None:
         shown: list[Json] = []
         is_pair = length == _PAIR == len(items) and _is_secret_name(items[0], self._redactor)
+        follows_flag = False
         for index, item in enumerate(items):
-            if is_pair and index and not is_count(item):
+            hide = (is_pair and index and not is_count(item)) or (
+                follows_flag and not takes_no_flag(item)
+            )
+            if hide:
                 child, size = _sized(REDACTED)
             else:
                 child, size = self.show(item, space.share(), children.get(index))
+            follows_flag = not hide and is_secret_flag(item, self._redactor)
             if not space.take(size):
                 break
             shown.append(child)

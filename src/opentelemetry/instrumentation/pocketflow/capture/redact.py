@@ -91,7 +91,12 @@ _BEFORE_MARKER: Final = re.compile(r"[\w\-]*(?: [\w\-]+)?")
 _LOGIN_FLAGS: Final = frozenset({"-u", "--user"})
 """Flags of curl, behind which ``user:password`` stands."""
 
-_FLAG: Final = re.compile(r"(?<![\w\-])(?P<name>--[A-Za-z][\w\-]{1,64})[ \t]{1,8}(?=[^\s\-])")
+_FLAG: Final = re.compile(
+    r"(?<![\w\-])(?P<name>--[A-Za-z][\w\-]{1,64})"
+    r"(?:[ \t]{1,8}(?=[^\s\-])"
+    r"|\\{0,4}[\"'],\s{0,40}(?=[bBrRuU]?\\{0,4}[\"'](?!--|-\w\\{0,4}[\"'])))"
+)
+"""A flag and what leads to its value: blanks, or a quote and a comma, as where a list is shown."""
 
 _QUOTED: Final = re.compile(
     r"[bBfFrRuU]{0,2}(?P<quote>\"\"\"|'''|\\{0,4}[\"'`])"
@@ -104,6 +109,15 @@ _HEADER: Final = re.compile(
     re.IGNORECASE,
 )
 """A scheme and what it carries, as the value of a secret name."""
+
+_SCHEME: Final = re.compile(
+    r"(?P<scheme>[A-Za-z][\w-]{1,30})[ \t]+"
+    r"(?:(?P<rest>[\w-]{1,64}=(?:\\{0,4}[\"'])?\w[^\r\n]*)|(?P<secret>[\w+/][^\s\"'`,;\\]*))"
+)
+"""Any other scheme, and its parameters or credential, as the value of `Authorization`."""
+
+_LONG_CREDENTIAL: Final = 16
+"""Characters of a credential behind a scheme that could as well be a word of a sentence."""
 
 _COOKIES: Final = re.compile(r"(?P<secret>[\w.$-]{1,128}=[^\r\n\"'`\\]+)")
 
@@ -333,9 +347,25 @@ class Redactor:
         if match is None and "cookie" in assignment.name.lower():
             match = _COOKIES.match(text, start)
         if match is None:
-            return self._bare_span(text, assignment)
+            return self._scheme_span(text, assignment) or self._bare_span(text, assignment)
         start, end = match.span(match.lastgroup or 0)
         return None if _PLACEHOLDER.fullmatch(text, start, end) else (start, end)
+
+    def _scheme_span(self, text: str, assignment: _Assignment) -> tuple[int, int] | None:
+        """Where the credential stands that follows the name of a scheme."""
+        start = assignment.value_start
+        if "authori" not in assignment.name.lower() or _REFERENCE.match(text, start):
+            return None
+        match = _SCHEME.match(text, start)
+        if match is None or _REFERENCE.match(text, match.start(match.lastgroup or 0)):
+            return None
+        # What is tight is no sentence: where its first word is hidden, so is the second.
+        is_tight = assignment.tight and self._bare_span(text, assignment) is not None
+        if not is_tight and not _is_authorization(match):
+            return None
+        first, end = match.span(match.lastgroup or 0)
+        is_scheme_shown = not assignment.tight and not _is_literal(match["scheme"])
+        return (first if is_scheme_shown else start), end
 
     def _bare_span(self, text: str, assignment: _Assignment) -> tuple[int, int] | None:
         start = assignment.value_start
@@ -361,6 +391,14 @@ class Redactor:
             parts = text.split(REDACTED)
             text = REDACTED.join(pattern.sub(_hide_match, part) for part in parts)
         return text
+
+
+def _is_authorization(match: re.Match[str]) -> bool:
+    """Whether what looks like a scheme and a credential is no sentence."""
+    value = match["rest"] or match["secret"]
+    if match["scheme"][0].isupper():
+        return match["rest"] is not None or _is_literal(value)
+    return len(value) >= _LONG_CREDENTIAL and _is_literal(value)
 
 
 def _hide_match(match: re.Match[str]) -> str:

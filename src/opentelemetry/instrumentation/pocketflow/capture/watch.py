@@ -9,13 +9,17 @@ from opentelemetry.instrumentation.pocketflow.capture import journal as journals
 from opentelemetry.instrumentation.pocketflow.capture.journal import Branch, Credited
 from opentelemetry.instrumentation.pocketflow.capture.preview import (
     cut_text,
+    is_behind_secret_flag,
     is_beside_secret_name,
     is_count,
+    is_secret_field,
+    is_secret_flag,
     preview_text,
     quoted,
     shape_text,
     shown_key,
     size_in_bytes,
+    takes_no_flag,
 )
 from opentelemetry.instrumentation.pocketflow.capture.reading import Kind, kind_of
 from opentelemetry.instrumentation.pocketflow.capture.redact import REDACTED
@@ -79,6 +83,8 @@ class StoreWatch:
         self._on_written = on_written
         self._written: list[object] = []
         """Of which is yet to be told."""
+        self._flagged: set[tuple[int, object]] = set()
+        """Places behind secret flags that are gone, by the id of their list."""
         self.around = around
         self.branch = Branch(self._branch_around())
         self.is_outermost = is_new
@@ -177,6 +183,7 @@ class StoreWatch:
         return f"[{','.join(shown_items)}]"
 
     def _render(self, changes: list[Credited]) -> None:
+        self._flagged = self._behind_gone_flags(changes)
         for position, credited in enumerate(changes):
             self._note_name(credited.change)
             self._keep_written(credited)
@@ -229,9 +236,32 @@ class StoreWatch:
     def _is_secret(self, change: Change) -> bool:
         if any(shown_key(step, self._redactor).is_secret for step in change.path):
             return True
-        if not change.around or (is_count(change.value) and is_count(change.was)):
-            return False
-        return is_beside_secret_name(change.around[-1], change.path[-1], self._redactor)
+        # From the end: of a change deep in the store, the store itself may not be among them.
+        places = list(zip(reversed(change.around), reversed(change.path), strict=False))
+        if any(is_secret_field(*place, self._redactor) for place in places):
+            return True
+        counts = is_count(change.value) and is_count(change.was)
+        no_values = takes_no_flag(change.value) and takes_no_flag(change.was)
+        return any(
+            is_beside_secret_name(*place, self._redactor) for place in places[counts:]
+        ) or any(map(self._is_behind_flag, places[no_values:]))
+
+    def _is_behind_flag(self, place: tuple[object, object]) -> bool:
+        container, step = place
+        # Of a key of another type, the hash may be the program's own.
+        if type(step) is int and (id(container), step) in self._flagged:
+            return True
+        return is_behind_secret_flag(container, step, self._redactor)
+
+    def _behind_gone_flags(self, changes: list[Credited]) -> set[tuple[int, object]]:
+        """Places whose values may have gone together with the secret flags before them."""
+        return {
+            (id(change.around[-1]), step + 1)
+            for change, *_ in changes
+            if is_secret_flag(change.was, self._redactor)
+            and change.around
+            and type(step := change.path[-1]) is int
+        }
 
     def _pointer(self, path: Path) -> str:
         """JSON Pointer (RFC 6901)."""
