@@ -25,7 +25,8 @@ LOCKED := $(PIP_INSTALL) --require-hashes -r
 OURSELVES := $(PIP_INSTALL) --no-deps --no-build-isolation -e .
 # Which registry it asked is nobody's business.
 UV ?= uv
-COMPILE := $(UV) pip compile --quiet --upgrade --generate-hashes --no-emit-index-url \
+# With extras: of a package that others need with some, pip 23 takes no lock that names none.
+COMPILE := $(UV) pip compile --quiet --upgrade --generate-hashes --no-strip-extras --no-emit-index-url \
   --no-emit-find-links --custom-compile-command 'make lock'
 # Not the oldest: those are only tested with, and known to be old.
 AUDITED := dev backends audit
