@@ -251,6 +251,11 @@ def _is_secret_key(key: object, redactor: Redactor) -> bool:
     return redactor.secret_key(_text_of_key(key, redactor))
 
 
+def is_plain_name(step: object) -> bool:
+    """Is it a key by which alone is to be told whether what stands there is secret?"""
+    return type(step) is str and step not in _VALUE_NAMES
+
+
 def is_beside_secret_name(container: object, step: object, redactor: Redactor) -> bool:
     """Is what stands, or stood, there secret by what stands beside it?
 
@@ -261,7 +266,7 @@ def is_beside_secret_name(container: object, step: object, redactor: Redactor) -
         step: position or key in it.
         redactor: what must not be shown.
     """
-    if type(step) is str and step not in _VALUE_NAMES:
+    if is_plain_name(step):
         return False
     kind = reading.kind_of(container)
     if (type(step) is not int and type(step) is not str) or step == 0 or kind not in CONTAINERS:

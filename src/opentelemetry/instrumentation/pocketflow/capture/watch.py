@@ -12,6 +12,7 @@ from opentelemetry.instrumentation.pocketflow.capture.preview import (
     is_behind_secret_flag,
     is_beside_secret_name,
     is_count,
+    is_plain_name,
     is_secret_field,
     is_secret_flag,
     preview_text,
@@ -236,6 +237,8 @@ class StoreWatch:
     def _is_secret(self, change: Change) -> bool:
         if any(shown_key(step, self._redactor).is_secret for step in change.path):
             return True
+        if all(map(is_plain_name, change.path)):
+            return False
         # From the end: of a change deep in the store, the store itself may not be among them.
         places = list(zip(reversed(change.around), reversed(change.path), strict=False))
         if any(is_secret_field(*place, self._redactor) for place in places):
