@@ -7,10 +7,8 @@ where the program does so itself, and is an empty file otherwise: line numbers s
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import sysconfig
-import time
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,6 @@ import pytest
 from opentelemetry.instrumentation.pocketflow import semconv
 from pocketflow_trace.keeping.shelf import Shelf, read
 from support import programs
-from support.programs import Finished
 from support.received import outline
 
 if typing.TYPE_CHECKING:
@@ -28,6 +25,7 @@ if typing.TYPE_CHECKING:
 
     from pocketflow_trace.record.model import Entry
     from support.collector import Collector
+    from support.programs import Finished
     from support.received import ReceivedSpan
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
@@ -197,18 +195,8 @@ def ended(
         env: Variables beside those of `programs.clean_environment`.
         timeout: Seconds after which it counts as hung.
     """
-    start = time.monotonic()
-    done = subprocess.run(
-        command,
-        cwd=directory,
-        env=programs.clean_environment({"XDG_STATE_HOME": str(directory), **(env or {})}),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=timeout,
-        check=False,
-    )
-    return Finished(done.stdout, done.stderr, done.returncode, time.monotonic() - start)
+    variables = {"XDG_STATE_HOME": str(directory), **(env or {})}
+    return programs.ended(command, directory, variables, timeout)
 
 
 def without_report(traced: str, plain: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from support.programs import TIMEOUT, clean_environment
+from support import programs
 from support.sink import running_sink
 
 if typing.TYPE_CHECKING:
@@ -63,17 +63,8 @@ def run(
     if sink is not None:
         env |= {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.url}
         env |= {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
-    done = subprocess.run(
-        [*before, sys.executable, *COMMANDS[mode], str(program)],
-        cwd=cwd,
-        env=clean_environment(env),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=TIMEOUT,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = programs.ended([*before, sys.executable, *COMMANDS[mode], str(program)], cwd, env)
+    assert done.exit_code == 0, done.stderr
     assert "not allowed" not in done.stderr
     events = log.read_text(encoding="utf-8").splitlines()
     return done.stdout, [event for event in events if event != PROBE]

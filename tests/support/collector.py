@@ -8,7 +8,6 @@ only once a collector that is not ours has understood it.
 from __future__ import annotations
 
 import contextlib
-import gzip
 import importlib.util
 import os
 import random
@@ -19,7 +18,7 @@ import sys
 import threading
 import time
 import typing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -35,6 +34,7 @@ from support.received import (
     decode_metrics,
     sorted_names,
 )
+from support.sink import receiving
 
 if typing.TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -275,7 +275,7 @@ class _Receiver:
         self._spans: list[ReceivedSpan] = []
         self._points: list[ReceivedPoint] = []
         self._arrived = threading.Condition()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), receiving(self._take))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -318,27 +318,3 @@ class _Receiver:
     def _take_points(self, points: list[ReceivedPoint]) -> None:
         with self._arrived:
             self._points.extend(points)
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        take = self._take
-
-        class Handler(BaseHTTPRequestHandler):
-            """Take traces and metrics; answer everything, as logs are none of our business."""
-
-            # Rotel keeps its connection open; the server's threads must not wait for it for ever.
-            timeout = 1
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.headers.get("Content-Encoding") == "gzip":
-                    body = gzip.decompress(body)
-                take(self.path, body)
-                self.send_response(200)
-                self.send_header("Content-Type", "application/x-protobuf")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's
-                """Keep the test's stderr to the test."""
-
-        return Handler

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 KEPT_VARIABLES = (
     "COVERAGE_PROCESS_CONFIG",
@@ -120,15 +120,35 @@ def run(
     command = [python, script.name if cwd is None else str(script)]
     if zero_code:
         command.insert(0, str(Path(sysconfig.get_path("scripts")) / "opentelemetry-instrument"))
+    return ended(command, cwd or script.parent, env)
+
+
+def ended(
+    command: Sequence[str],
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    timeout: float = TIMEOUT,
+) -> Finished:
+    """Run a command to its end.
+
+    Args:
+        command: The program and its arguments.
+        cwd: The working directory.
+        env: Variables beside those of `clean_environment`.
+        timeout: Seconds after which it counts as hung.
+
+    Raises:
+        subprocess.TimeoutExpired: It ran for longer.
+    """
     start = time.monotonic()
     done = subprocess.run(
         command,
-        cwd=cwd or script.parent,
+        cwd=cwd,
         env=clean_environment(env),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
-        timeout=TIMEOUT,
+        timeout=timeout,
         check=False,
     )
     return Finished(done.stdout, done.stderr, done.returncode, time.monotonic() - start)

@@ -9,7 +9,7 @@ import typing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 
 class Sink:
@@ -19,7 +19,7 @@ class Sink:
         self.paths: list[str] = []
         self._bodies: list[bytes] = []
         self._lock = threading.Lock()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), receiving(self.take))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     @property
@@ -49,17 +49,22 @@ def running_sink() -> Generator[Sink]:
         sink.server.server_close()
 
 
-def _handler(sink: Sink) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        """Answers as a collector that is content."""
+def receiving(take: Callable[[str, bytes], None]) -> type[BaseHTTPRequestHandler]:
+    """Make what answers as a collector that is content.
 
+    Args:
+        take: Is called with the path and the decompressed body of each request.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        # Who keeps its connection open must not keep the server's threads for ever.
         timeout = 1
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
-            sink.take(self.path, body)
+            take(self.path, body)
             self.send_response(200)
             self.send_header("Content-Type", "application/x-protobuf")
             self.send_header("Content-Length", "0")
